@@ -152,7 +152,8 @@ def bars(
     """Bars by label, with intervals where they are known.
 
     `values`: (N,), or a mapping from a group's name to (N,), drawn side by side. `errors`, in the same form:
-    half-widths (N,), or bounds (N, 2) as lower and upper ends. Raises ValueError when lengths differ or a bound excludes its value.
+    half-widths (N,), or bounds (N, 2) as lower and upper ends.
+    Raises ValueError when lengths differ or a bound excludes its value.
     """
     groups = dict(values) if isinstance(values, Mapping) else {"": values}
     spans = dict(errors) if isinstance(errors, Mapping) else {"": errors}
@@ -182,7 +183,8 @@ def scatter(
 ) -> Figure:
     """Points by name.
 
-    `series` maps a name to (x, y), each (N,); `text` maps some names to N labels, drawn at the points. Raises ValueError when there is no series or lengths differ.
+    `series` maps a name to (x, y), each (N,); `text` maps some names to N labels, drawn at the points.
+    Raises ValueError when there is no series or lengths differ.
     """
     figure = blank(alt, title, x_title, y_title, height)
     symbols = ("circle", "diamond", "square", "triangle-up", "cross", "x")
