@@ -1,0 +1,101 @@
+"""Which cells an explorer needs before it, read from the names that cells set and use."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from dataclasses import dataclass, field
+
+TAG = "explorer"
+NEEDS = "needs:"
+
+
+@dataclass
+class Names:
+    """What a cell does with names: `sets` binds them anew, `changes` alters a part, `uses` reads them."""
+
+    sets: set[str] = field(default_factory=set)
+    changes: set[str] = field(default_factory=set)
+    uses: set[str] = field(default_factory=set)
+
+
+def _base(node: ast.AST) -> str | None:
+    """Return `x` of `x.a[0].b`, or None where no plain name stands at the front."""
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def names_of(source: str) -> Names:
+    """Return the names that a cell's code sets, changes and uses; code that cannot be read has none."""
+    lines = ["" if line.lstrip().startswith(("%", "!")) else line for line in source.split("\n")]
+    names = Names()
+    try:
+        tree = ast.parse("\n".join(lines))
+    except SyntaxError:
+        return names
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            (names.uses if isinstance(node.ctx, ast.Load) else names.sets).add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+            names.sets.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names.sets.update((alias.asname or alias.name).split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.Attribute | ast.Subscript) and not isinstance(node.ctx, ast.Load):
+            names.changes.add(_base(node) or "")
+        if isinstance(node, ast.AugAssign):
+            names.changes.add(_base(node.target) or "")
+    names.sets -= names.changes
+    names.uses |= names.changes
+    names.uses -= set(dir(builtins))
+    return names
+
+
+def tags(cell: dict) -> list[str]:
+    """Return a cell's tags."""
+    return cell["metadata"].get("tags", [])
+
+
+def code_cells(cells: list[dict]) -> list[str]:
+    """Return the ids of all code cells, in order."""
+    return [cell["id"] for cell in cells if cell["cell_type"] == "code"]
+
+
+def _needed(position: int, names: list[Names], code: list[dict]) -> set[int]:
+    """Return the positions of the cells before `position` that it reads from directly, or names by a tag."""
+    ids = [cell["id"] for cell in code]
+    tagged = [tag[len(NEEDS) :] for tag in tags(code[position]) if tag.startswith(NEEDS)]
+    unknown = [name for name in tagged if name not in ids[:position]]
+    if unknown:
+        raise ValueError(f"cell {ids[position]} is tagged needs:{unknown[0]}, but no code cell before it has that id")
+    found = {ids.index(name) for name in tagged}
+    for name in names[position].uses:
+        for earlier in range(position - 1, -1, -1):
+            if name in names[earlier].changes:
+                found.add(earlier)
+            if name in names[earlier].sets:
+                found.add(earlier)
+                break
+    return found
+
+
+def cells_to_run(cells: list[dict], wanted: list[str] | None = None) -> list[str]:
+    """Return, in order, the ids of the setup cell, the explorers (or the `wanted` cells) and all they need.
+
+    The setup is the first code cell. A cell needs the nearest earlier cell that sets a name it uses, the cells
+    in between that change a part of it, whatever its tags `needs:CELL-ID` name, and what those need in turn.
+
+    Raises:
+        ValueError: a tag `needs:CELL-ID` names no earlier code cell.
+    """
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    names = [names_of("".join(cell["source"])) for cell in code]
+    wanted_ids = set(wanted or [cell["id"] for cell in code if TAG in tags(cell)])
+    chosen = {0} if code else set()
+    open_ends = [position for position, cell in enumerate(code) if cell["id"] in wanted_ids]
+    while open_ends:
+        position = open_ends.pop()
+        if position not in chosen or position == 0:
+            open_ends += [other for other in _needed(position, names, code) if other not in chosen]
+        chosen.add(position)
+    return [code[position]["id"] for position in sorted(chosen)]
