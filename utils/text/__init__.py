@@ -1,0 +1,1 @@
+"""Text before it meets a network: subword tokenizers and count-based n-gram language models."""
