@@ -1,0 +1,156 @@
+// Attention weights: a heatmap for the chosen layer and head, and one query's weights as a tint of the sentence.
+
+function render({ model, el }) {
+  const root = stage("attention");
+  const state = { layer: 0, head: -1, query: Infinity, tokens: [], weights: new Float32Array(0), cells: [], rows: [] };
+  const told = teller();
+
+  const text = make("input", { type: "text", value: model.get("text"), spellcheck: "false", "aria-label": "Sentence" });
+  const send = () => { if (text.value !== model.get("text")) ask(model, root, { text: text.value }); };
+  text.addEventListener("input", settled(send, 300));
+  text.addEventListener("change", send);
+
+  const layer = slider("Layer", { min: 1, max: 1, value: 1, onmove: (value) => { state.layer = value - 1; paint(); } });
+  const head = slider("Head", {
+    min: 0, max: 1, value: 0, shown: (value) => (value ? String(value) : "mean of all"),
+    onmove: (value) => { state.head = value - 1; paint(); },
+  });
+
+  const sentence = make("div", { class: "sentence", role: "group", "aria-label": "Query token: arrow keys move" });
+  const map = make("div", { class: "map" });
+  const answered = onAnswer(model, root, rebuild);
+
+  /** weights[t][s] of the chosen layer, for the chosen head or the mean of all. */
+  function weight(t, s) {
+    const [heads, count] = [model.get("n_heads"), state.tokens.length];
+    const at = (h) => state.weights[((state.layer * heads + h) * count + t) * count + s];
+    if (state.head >= 0) return at(state.head);
+    let sum = 0;
+    for (let h = 0; h < heads; h += 1) sum += at(h);
+    return sum / heads;
+  }
+
+  /** New tokens: make their buttons and the heatmap's cells anew. */
+  function rebuild() {
+    state.tokens = model.get("tokens");
+    state.weights = floats(model.get("weights"));
+    state.query = Math.min(state.query, Math.max(0, state.tokens.length - 1));
+    layer.limit(model.get("n_layers"));
+    head.limit(model.get("n_heads"));
+    state.layer = Math.min(state.layer, model.get("n_layers") - 1);
+    state.head = Math.min(state.head, model.get("n_heads") - 1);
+    if (document.activeElement !== text) text.value = model.get("text");
+    sentence.replaceChildren(...state.tokens.map(tokenButton));
+    map.replaceChildren(heatmap());
+    paint();
+  }
+
+  function tokenButton(token, index) {
+    return make("button", { type: "button", class: "token", onclick: () => choose(index), onkeydown: (event) => step(event, index) },
+      make("span", { text: word(token) }), make("small", {}));
+  }
+
+  function choose(index) {
+    state.query = index;
+    paint();
+  }
+
+  function step(event, index) {
+    const moves = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 };
+    const last = state.tokens.length - 1;
+    let next = index + (moves[event.key] ?? 0);
+    if (event.key === "Home") next = 0;
+    if (event.key === "End") next = last;
+    if (next === index || next < 0 || next > last) return;
+    event.preventDefault();
+    choose(next);
+    sentence.children[next].focus();
+  }
+
+  function heatmap() {
+    const count = state.tokens.length;
+    const cell = Math.max(9, Math.min(22, Math.floor(520 / count)));
+    const size = cell * count;
+    const [left, top] = [88, 66];
+    const font = Math.min(12, cell + 1);
+    const picture = draw("svg", {
+      viewBox: `0 0 ${left + size + 40} ${top + size + 4}`, width: left + size + 40, role: "img",
+      "aria-label": "Heatmap of the attention weights: a row is a query token, a column a key token.",
+    });
+    state.rows = [];
+    state.cells = [];
+    for (let t = 0; t < count; t += 1) {
+      const y = top + cell * t;
+      const label = draw("text", { x: left - 6, y: y + cell * 0.5, dy: "0.35em", "text-anchor": "end", style: `font-size:${font}px`, text: short(t) });
+      const column = draw("text", { transform: `translate(${left + cell * (t + 0.65)} ${top - 5}) rotate(-55)`, style: `font-size:${font}px`, text: short(t) });
+      const back = draw("rect", { class: "back", x: left, y, width: size, height: cell - 1 });
+      const row = draw("g", { onpointerenter: () => choose(t), onclick: () => choose(t) }, label, back);
+      for (let s = 0; s < count; s += 1) {
+        const square = draw("rect", { class: "cell", x: left + cell * s, y, width: cell - 1, height: cell - 1 }, draw("title"));
+        state.cells.push(square);
+        row.append(square);
+      }
+      state.rows.push(row);
+      picture.append(column, row);
+    }
+    return picture;
+  }
+
+  function short(index) {
+    const shown = word(state.tokens[index]);
+    return shown.length > 10 ? `${shown.slice(0, 9)}…` : shown;
+  }
+
+  /** Same tokens, another layer, head or query: change colours and numbers only. */
+  function paint() {
+    const count = state.tokens.length;
+    if (!count) return;
+    const values = new Float32Array(count * count);
+    let peak = 1e-9;
+    for (let t = 0; t < count; t += 1) for (let s = 0; s < count; s += 1) {
+      const value = weight(t, s);
+      values[t * count + s] = value;
+      if (value > peak) peak = value;
+    }
+    state.cells.forEach((square, place) => {
+      square.setAttribute("fill-opacity", tint(values[place] / peak));
+      square.firstChild.textContent = `${word(state.tokens[Math.floor(place / count)])} → ${word(state.tokens[place % count])}: ${values[place].toFixed(3)}`;
+    });
+    state.rows.forEach((row, t) => row.classList.toggle("chosen", t === state.query));
+    const own = values.subarray(state.query * count, (state.query + 1) * count);
+    [...sentence.children].forEach((button, s) => {
+      button.style.setProperty("--share", `${100 * tint(own[s])}%`);
+      button.setAttribute("aria-pressed", String(s === state.query));
+      button.tabIndex = s === state.query ? 0 : -1;
+      button.lastChild.textContent = own[s] >= 0.005 ? own[s].toFixed(2) : "·";
+    });
+    tell(own, peak);
+  }
+
+  /** How strong a colour: the square root, so that small weights are seen at all. */
+  function tint(share) {
+    return Number(Math.sqrt(Math.min(1, Math.max(0, share))).toFixed(3));
+  }
+
+  function tell(own, peak) {
+    const best = [...own.keys()].sort((a, b) => own[b] - own[a]).slice(0, 3).filter((s) => own[s] > 0);
+    const entropy = own.reduce((sum, w) => (w > 0 ? sum - w * Math.log(w) : sum), 0);
+    const where = `Layer ${state.layer + 1}, ${state.head < 0 ? `mean of ${model.get("n_heads")} heads` : `head ${state.head + 1}`}`;
+    const list = best.map((s) => `“${word(state.tokens[s])}” ${own[s].toFixed(2)}`).join(", ");
+    told.say(`${where}: the query “${word(state.tokens[state.query])}” attends most to ${list}. `
+      + `Entropy ${entropy.toFixed(2)} nats, as if spread evenly over ${Math.exp(entropy).toFixed(1)} tokens. Strongest square: ${peak.toFixed(2)}.`);
+  }
+
+  root.append(
+    make("div", { class: "row" }, make("label", { class: "field wide" }, make("span", { text: "Sentence" }), text)),
+    make("div", { class: "row" }, layer.box, head.box),
+    answered.problem,
+    make("p", { class: "hint", text: "Choose a query: a token here, or a row below. The number is the weight it gives to each token; the tint grows with its square root." }),
+    sentence, ...told.parts, map,
+  );
+  el.append(root);
+  rebuild();
+  return answered.stop;
+}
+
+export default { render };

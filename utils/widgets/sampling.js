@@ -1,0 +1,128 @@
+// The next token's distribution under temperature, top-k and top-p: computed here, over the whole vocabulary.
+
+const SHOWN = 40;
+
+/**
+ * From logits in falling order: each token's share at this temperature (`tempered`), how many stay (`kept`), and the
+ * factor that makes the kept shares sum to one.
+ */
+function truncated(sorted, temperature, topK, topP) {
+  const tempered = new Float64Array(sorted.length);
+  let total = 0;
+  for (let i = 0; i < sorted.length; i += 1) {
+    tempered[i] = Math.exp((sorted[i] - sorted[0]) / temperature);
+    total += tempered[i];
+  }
+  const limit = topK ? Math.min(topK, sorted.length) : sorted.length;
+  let within = 0;
+  for (let i = 0; i < sorted.length; i += 1) {
+    tempered[i] /= total;
+    if (i < limit) within += tempered[i];
+  }
+  let [kept, sum] = [limit, within];
+  if (topP < 1) {
+    kept = 0;
+    sum = 0;
+    while (kept < limit && (kept === 0 || sum < topP * within)) { sum += tempered[kept]; kept += 1; }
+  }
+  let entropy = 0;
+  for (let i = 0; i < kept; i += 1) {
+    const share = tempered[i] / sum;
+    if (share > 0) entropy -= share * Math.log(share);
+  }
+  return { tempered, kept, sum, factor: 1 / sum, entropy };
+}
+
+/** The place of the token drawn by a uniform number in [0, 1). */
+function pick({ tempered, kept, sum }, uniform) {
+  let left = uniform * sum;
+  for (let i = 0; i < kept; i += 1) {
+    left -= tempered[i];
+    if (left < 0) return i;
+  }
+  return kept - 1;
+}
+
+function render({ model, el }) {
+  const root = stage("sampling");
+  const told = teller();
+  const state = { order: [], sorted: new Float32Array(0), now: null };
+  const first = model.get("text");
+
+  const text = make("textarea", { rows: 2, spellcheck: "false", "aria-label": "Text so far" });
+  text.value = first;
+  const send = () => { if (text.value !== model.get("text")) ask(model, root, { text: text.value }); };
+  text.addEventListener("input", settled(send, 300));
+  text.addEventListener("change", send);
+
+  const move = framed(paint);
+  const temperature = slider("Temperature", { min: 0.1, max: 2, step: 0.05, value: 1, shown: (t) => t.toFixed(2), onmove: move });
+  // The last stop of top-k means no limit.
+  const topK = slider("Top-k", { min: 1, max: SHOWN + 1, value: SHOWN + 1, shown: (k) => (k > SHOWN ? "off" : String(k)), onmove: move });
+  const topP = slider("Top-p", { min: 0.05, max: 1, step: 0.01, value: 1, shown: (p) => (p >= 1 ? "off" : p.toFixed(2)), onmove: move });
+
+  const bars = make("div", { class: "bars" });
+  const rows = Array.from({ length: SHOWN }, () => {
+    const [label, bar, number] = [make("span", { class: "label" }), make("span", { class: "bar" }), make("span", { class: "number" })];
+    bars.append(make("div", { class: "line" }, label, make("span", { class: "track" }, bar), number));
+    return { line: bars.lastChild, label, bar, number };
+  });
+
+  const drawn = make("button", { type: "button", text: "Draw the next token", onclick: draws });
+  const again = make("button", { type: "button", text: "Back to the first text", onclick: () => { text.value = first; send(); } });
+  const answered = onAnswer(model, root, rebuild);
+
+  function draws() {
+    if (!state.now) return;
+    const token = state.order[pick(state.now, Math.random())];
+    const [, count = 0] = model.get("drawn");
+    ask(model, root, { drawn: [token, count + 1] });
+  }
+
+  function rebuild() {
+    const logits = floats(model.get("logits"));
+    state.order = Uint32Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);
+    state.sorted = Float32Array.from(state.order, (token) => logits[token]);
+    if (document.activeElement !== text) text.value = model.get("text");
+    const tokens = model.get("tokens");
+    rows.forEach((row, i) => {
+      row.line.hidden = i >= state.order.length;
+      if (!row.line.hidden) row.label.textContent = word(tokens[state.order[i]]);
+    });
+    paint();
+  }
+
+  function paint() {
+    if (!state.sorted.length) return;
+    const k = topK.value > SHOWN ? 0 : topK.value;
+    const now = truncated(state.sorted, temperature.value, k, topP.value);
+    state.now = now;
+    const widest = Math.max(now.tempered[0] * now.factor, 1e-9);
+    rows.forEach((row, i) => {
+      if (row.line.hidden) return;
+      const stays = i < now.kept;
+      const share = now.tempered[i] * (stays ? now.factor : 1);
+      row.line.classList.toggle("removed", !stays);
+      row.bar.style.width = `${(100 * share) / widest}%`;
+      row.number.textContent = stays ? percent(share) : "removed";
+    });
+    const tokens = model.get("tokens");
+    told.say(`${now.kept.toLocaleString("en-US")} of ${state.sorted.length.toLocaleString("en-US")} tokens kept, which held ${percent(now.sum)} `
+      + `of the probability at temperature ${temperature.value.toFixed(2)}; entropy ${now.entropy.toFixed(2)} nats. `
+      + `Likeliest: “${word(tokens[state.order[0]])}”, ${percent(now.tempered[0] * now.factor)}.`);
+  }
+
+  root.append(
+    make("div", { class: "row" }, make("label", { class: "field wide" }, make("span", { text: "Text so far" }), text)),
+    make("div", { class: "row" }, temperature.box, topK.box, topP.box),
+    make("div", { class: "row" }, drawn, again),
+    answered.problem, ...told.parts,
+    make("p", { class: "hint", text: `The ${SHOWN} likeliest tokens. Full bars are kept and sum to 100 % with what is kept but not shown; hollow ones are removed.` }),
+    bars,
+  );
+  el.append(root);
+  rebuild();
+  return answered.stop;
+}
+
+export default { render };
