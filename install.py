@@ -7,6 +7,7 @@ from conda-forge, adds what is missing with `python install.py --here`.
 import argparse
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -29,7 +30,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--here", action="store_true", help="install into the running environment, not into .venv")
     parser.add_argument("--torch-index", default="", help="'cpu', or the address of the package index for PyTorch")
-    parser.add_argument("--constraints", default="constraints.txt", help="file of exact versions (default: %(default)s)")
+    parser.add_argument("--constraints", default="constraints.txt", help="file of exact versions")
     options = parser.parse_args()
     check_python()
     if options.here:
@@ -42,12 +43,11 @@ def check_python(version=sys.version_info, executable=sys.executable):
     """Exit with a message unless `version` is one the course supports."""
     if SUPPORTED[0] <= tuple(version[:2]) <= SUPPORTED[1]:
         return
-    names = ["python3.%d" % minor for minor in range(SUPPORTED[1][1], SUPPORTED[0][1] - 1, -1)]
+    names = [f"python3.{minor}" for minor in range(SUPPORTED[1][1], SUPPORTED[0][1] - 1, -1)]
     found = [name for name in names if shutil.which(name)]
-    hint = "make PYTHON=%s" % found[0] if found else "install Python 3.13, then: make PYTHON=python3.13"
+    hint = f"make PYTHON={found[0]}" if found else "install Python 3.13, then: make PYTHON=python3.13"
     sys.exit(
-        "The course runs on Python 3.11 to 3.13, and %s is Python %d.%d. Try: %s"
-        % (executable, version[0], version[1], hint)
+        f"The course runs on Python 3.11 to 3.13, and {executable} is Python {version[0]}.{version[1]}. Try: {hint}"
     )
 
 
@@ -59,10 +59,10 @@ def weights():
 def install_venv(options):
     """Make .venv where it is missing and install the course, its tools and its weights into it."""
     python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    say("1/4  .venv with Python %d.%d.%d" % sys.version_info[:3])
+    say(f"1/4  .venv with Python {platform.python_version()}")
     if not python.exists():
         if subprocess.run([sys.executable, "-m", "venv", str(VENV)]).returncode:
-            sys.exit("Python could not make .venv. On Debian and Ubuntu, install the package python3-venv and try again.")
+            sys.exit("Python could not make .venv. On Debian and Ubuntu, install python3-venv and try again.")
     constraints = ["-c", options.constraints]
     run_pip(python, "2/4  pip", ["install", "--upgrade", "pip", *constraints])
     index = CPU_INDEX if options.torch_index == "cpu" else options.torch_index
@@ -112,9 +112,8 @@ def run_pip(python, title, arguments):
     terminal, width = sys.stdout.isatty(), shutil.get_terminal_size().columns
     say(title, end="" if terminal else "\n")
     command = [str(python), "-m", "pip", *arguments, "--progress-bar", "off", "--disable-pip-version-check"]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace"
-    ) as process:
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8", "errors": "replace"}
+    with subprocess.Popen(command, cwd=ROOT, **output) as process:
         for line in process.stdout:
             last = [*last[-39:], line.rstrip()]
             if terminal:

@@ -1,7 +1,8 @@
 """pytest plugin: the seconds and the peak memory of every notebook, in one table and in build/notebooks.json.
 
 A thread samples the process tree of the kernel while nbval runs a notebook. A notebook over the memory limit fails the
-run; one over the time limit is only reported, because seconds depend on the machine. Use: `pytest -p tests.notebook_costs`.
+run; one over the time limit is only reported, because seconds depend on the machine. `pytest -p tests.notebook_costs`
+switches it on.
 """
 
 import json
@@ -135,7 +136,7 @@ class Collect:
             note += f"  warning: over {TIME_LIMIT:.0f} s" if seconds > TIME_LIMIT else ""
             terminalreporter.write_line(f"{notebook:<48}{seconds / 60:6.2f} min{peak / 1e6:8.0f} MB{note}")
         if self.too_large():
-            terminalreporter.write_line("Too much memory: use a smaller model or batch, or free what is not needed.", red=True)
+            terminalreporter.write_line("Too much memory: take a smaller model or batch.", red=True)
 
 
 def pytest_configure(config):

@@ -1,7 +1,7 @@
 """Run the tests in order, each step timed: `python tests/run.py` runs all, `python tests/run.py lint unit` two of them.
 
-The steps: lint (ruff), unit (the unit, architecture and content checks), notebooks (every chapter, lab and solved lab from
-top to bottom). The last two run with the network cut off.
+The steps: lint (ruff), unit (the unit, architecture and content checks), notebooks (every chapter, lab and solved lab
+from top to bottom). The last two run with the network cut off.
 """
 
 import subprocess
@@ -17,7 +17,8 @@ from tests import offline  # noqa: E402  (this file is run as a script)
 FOLDERS = ("chapters", "labs", "labs/source")
 PARALLEL = ["-n", "2", "--dist", "loadfile"]
 # nbval times a cell itself; pytest-timeout, a minute behind it, is there for a kernel that no longer answers.
-NBVAL = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=600", "--timeout=660", "-p", "tests.notebook_costs"]
+NBVAL = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=600", "--timeout=660"]
+COSTS = ["-p", "tests.notebook_costs"]
 
 
 def commands() -> dict[str, list[str]]:
@@ -27,7 +28,7 @@ def commands() -> dict[str, list[str]]:
     return {
         "lint": [sys.executable, "-m", "ruff", "check", "--quiet", "."],
         "unit": offline.offline_command([*pytest, "tests", "--ignore=tests/browser", "--ignore=tests/benchmarks"]),
-        "notebooks": offline.offline_command([*pytest, *NBVAL, *notebooks]) if notebooks else [],
+        "notebooks": offline.offline_command([*pytest, *NBVAL, *COSTS, *notebooks]) if notebooks else [],
     }
 
 
@@ -37,7 +38,8 @@ def main(names: list[str]) -> int:
     unknown = sorted(set(names) - set(steps))
     if unknown:
         sys.exit(f"No such step: {', '.join(unknown)}. The steps are: {', '.join(steps)}.")
-    print(f"The network is cut off by {'a namespace and the guard' if offline.namespace() else 'the guard'}.", flush=True)
+    walls = "a network namespace and the guard" if offline.namespace() else "the guard"
+    print(f"The network is cut off by {walls}.", flush=True)
     results = []
     for name in names or steps:
         print(f"\n== {name}", flush=True)

@@ -1,7 +1,7 @@
 """Cuts the network off from Python code. The interpreter loads this file by itself when its folder is on PYTHONPATH.
 
-An audit hook sees every connection and every look-up that Python's own socket module makes, in all libraries and threads,
-and cannot be removed. Code in C++ or Rust does not pass here: tests/offline.py adds a network namespace where it may.
+An audit hook sees every connection and look-up that Python's own socket module makes, in all libraries and threads, and
+cannot be removed. Code in C++ or Rust does not pass here: tests/offline.py adds a network namespace where it may.
 """
 
 import ipaddress
