@@ -19,7 +19,6 @@ class CountTable:
     keys: (U,) int64, context number * base + last token.
     counts: (U + 1,) int64. totals: (C + 1,) int64, the counts summed by context.
     Both end in an extra 0, so that the number -1 ("never seen") looks up 0.
-    suffixes: (U,) int64, the number of each n-gram's last m - 1 tokens in the table below.
     from_start: (U,) bool, whether the n-gram starts with the begin symbol.
     """
 
@@ -27,7 +26,6 @@ class CountTable:
     keys: np.ndarray
     counts: np.ndarray
     totals: np.ndarray
-    suffixes: np.ndarray
     from_start: np.ndarray
 
     def set_counts(self, counts: np.ndarray, n_contexts: int) -> None:
@@ -50,7 +48,8 @@ class CountTable:
 
 
 def _next_table(previous: CountTable, ids: np.ndarray, stream: np.ndarray, starts: np.ndarray):
-    """The table one order up, and the number of the n-gram that ends at each position (N,), -1 where there is none."""
+    """The table one order up; the number of the n-gram that ends at each position (N,), -1 where there is none; and for
+    each n-gram of the previous table the number of different tokens that stand before it (U,)."""
     positions = np.flatnonzero((ids[:-1] >= 0) & ~starts[1:]) + 1
     keys = ids[positions - 1] * previous.base + stream[positions]
     order = np.argsort(keys)
@@ -60,23 +59,25 @@ def _next_table(previous: CountTable, ids: np.ndarray, stream: np.ndarray, start
     new_ids = np.full(len(stream), -1, dtype=np.int64)
     new_ids[positions[order]] = np.cumsum(is_new) - 1
     keys, counts = keys[firsts], np.diff(firsts, append=len(keys))
-    suffixes, from_start = ids[positions[order[firsts]]], previous.from_start[keys // previous.base]
-    table = CountTable(previous.base, keys, counts, counts, suffixes, from_start)
+    suffixes = ids[positions[order[firsts]]]  # the n-gram without its first token: each gets one more left neighbor
+    table = CountTable(previous.base, keys, counts, counts, previous.from_start[keys // previous.base])
     table.set_counts(counts, n_contexts=len(previous.keys))
-    return table, new_ids
+    return table, new_ids, np.bincount(suffixes, minlength=len(previous.keys))
 
 
-def count_ngrams(stream: np.ndarray, starts: np.ndarray, order: int, base: int, bos: int) -> list[CountTable]:
-    """Count all n-grams of orders 1 to `order` that lie inside one document.
+def count_ngrams(stream: np.ndarray, starts: np.ndarray, order: int, base: int, bos: int):
+    """Count all n-grams of orders 1 to `order` that lie inside one document: a table for each order, and for each but
+    the last the number of different tokens that stand before each of its n-grams (U,), its continuation counts.
 
     stream: (N,) int64, the documents one after another, each with its begin symbol first.
     starts: (N,) bool, True at those begin symbols. base: token ids are below it.
     """
     unigrams = np.arange(base)
-    table = CountTable(base, unigrams, unigrams, unigrams, np.zeros(base, dtype=np.int64), unigrams == bos)
+    table = CountTable(base, unigrams, unigrams, unigrams, unigrams == bos)
     table.set_counts(np.bincount(stream[~starts], minlength=base), n_contexts=1)
-    tables, ids = [table], stream
+    tables, continuations, ids = [table], [], stream
     for _ in range(order - 1):
-        table, ids = _next_table(tables[-1], ids, stream, starts)
+        table, ids, continuation = _next_table(tables[-1], ids, stream, starts)
         tables.append(table)
-    return tables
+        continuations.append(continuation)
+    return tables, continuations

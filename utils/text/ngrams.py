@@ -47,7 +47,7 @@ class NGramModel:
         starts = np.zeros(len(stream), dtype=bool)
         starts[np.cumsum(lengths) - lengths] = True
         base = max(self.vocab_size, self.bos + 1)
-        self._prepare(count_ngrams(stream, starts, self.order, base, self.bos))
+        self._prepare(*count_ngrams(stream, starts, self.order, base, self.bos))
         return self
 
     def log_probs(self, document) -> np.ndarray:
@@ -107,8 +107,8 @@ class NGramModel:
             yield level, table, contexts, ngrams
             contexts = np.append(-1, ngrams) if level else stream
 
-    def _prepare(self, tables: list[CountTable]) -> None:
-        """Take the raw counts; a subclass adds what it derives from them."""
+    def _prepare(self, tables: list[CountTable], continuations: list[np.ndarray]) -> None:
+        """Take the counts; a subclass adds what it derives from them."""
         self.tables = tables
 
     def _mix(self, level: int, lower, counts, totals, contexts):
@@ -213,13 +213,12 @@ class KneserNey(NGramModel):
         self.discounts = np.zeros((order, 4))
         self.gammas: list[np.ndarray] = []
 
-    def _prepare(self, tables):
+    def _prepare(self, tables, continuations):
         self.discounts, self.gammas = np.zeros((self.order, 4)), []
         for level, table in enumerate(tables):
             if level + 1 < self.order:
-                continuations = np.bincount(tables[level + 1].suffixes, minlength=len(table.keys))
                 keep = table.from_start & (level > 0)
-                table.set_counts(np.where(keep, table.counts[:-1], continuations), len(table.totals) - 1)
+                table.set_counts(np.where(keep, table.counts[:-1], continuations[level]), len(table.totals) - 1)
             self.discounts[level, 1:] = self._estimate(table.counts)
             taken = self.discounts[level, np.minimum(table.counts[:-1], 3)]
             taken = np.bincount(table.keys // table.base, weights=taken, minlength=len(table.totals))
