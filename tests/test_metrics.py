@@ -198,7 +198,8 @@ def test_pairing_narrows_the_interval():
 
 def test_interval_reads_well():
     interval = Interval(0.8119, 0.79, 0.8334, 0.95)
-    assert str(interval) == "0.812 [0.790, 0.833]"
+    assert str(interval) == f"{interval}" == "0.812 [0.790, 0.833]"
+    assert f"{interval:.1%}" == "81.2% [79.0%, 83.3%]"
     assert interval.excludes(0.0) and not interval.excludes(0.8)
 
 

@@ -24,7 +24,12 @@ class Interval:
     level: float
 
     def __str__(self) -> str:
-        return f"{self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return format(self, ".3f")
+
+    def __format__(self, spec: str) -> str:
+        """Each of the three numbers in the given format: `f"{interval:.1%}"`; three decimals when none is given."""
+        estimate, low, high = (format(number, spec or ".3f") for number in (self.estimate, self.low, self.high))
+        return f"{estimate} [{low}, {high}]"
 
     def excludes(self, value: float) -> bool:
         """Whether the value lies outside of the interval."""
