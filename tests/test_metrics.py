@@ -128,11 +128,11 @@ def test_mcnemar_equals_scipy():
 
 def test_bootstrap_mean_equals_scipy_percentiles():
     values = np.random.default_rng(0).exponential(size=80)
-    theirs = scipy.stats.bootstrap(
-        (values,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(1)
-    ).confidence_interval
+    theirs = scipy.stats.bootstrap((values,), np.mean, n_resamples=20_000, method="percentile").confidence_interval
     ours = bootstrap_mean(values, n_resamples=20_000)
-    assert (ours.low, ours.high) == pytest.approx(tuple(theirs), abs=0.02)  # resampling noise is about 0.004
+    assert (ours.low, ours.high) == pytest.approx(
+        tuple(theirs), abs=0.02
+    )  # scipy's draw is unseeded; the noise is 0.003
     assert ours.estimate == pytest.approx(values.mean())
 
 
