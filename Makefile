@@ -22,7 +22,7 @@ install: .venv/.installed  ## make .venv and install the course (the other comma
 .venv/.installed: pyproject.toml constraints.txt requirements-weights.txt install.py binder/overrides.json
 	@$(PYTHON) install.py $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))
 
-# The settings that JupyterLab starts with are binder/overrides.json, installed with the course (see pyproject.toml).
+# The settings that JupyterLab starts with are binder/overrides.json, which install.py copies into the environment.
 lab: .venv/.installed  ## open JupyterLab on chapter 00
 	@$(PY) -m jupyterlab $(AS_ROOT) $(LAB_ARGS) chapters/00_start_here.ipynb
 

