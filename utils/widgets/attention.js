@@ -16,7 +16,7 @@ function render({ model, el }) {
     onmove: (value) => { state.head = value - 1; paint(); },
   });
 
-  const sentence = make("div", { class: "sentence", role: "group", "aria-label": "Query token: arrow keys move" });
+  const sentence = make("div", { class: "sentence", role: "listbox", "aria-orientation": "horizontal", "aria-label": "Query token" });
   const map = make("div", { class: "map" });
   const answered = onAnswer(model, root, rebuild);
 
@@ -30,7 +30,7 @@ function render({ model, el }) {
     return sum / heads;
   }
 
-  /** New tokens: make their buttons and the heatmap's cells anew. */
+  /** New tokens: make their options and the heatmap's cells anew. */
   function rebuild() {
     state.tokens = model.get("tokens");
     state.weights = floats(model.get("weights"));
@@ -40,14 +40,14 @@ function render({ model, el }) {
     state.layer = Math.min(state.layer, model.get("n_layers") - 1);
     state.head = Math.min(state.head, model.get("n_heads") - 1);
     if (document.activeElement !== text) text.value = model.get("text");
-    sentence.replaceChildren(...state.tokens.map(tokenButton));
+    sentence.replaceChildren(...state.tokens.map(tokenOption));
     map.replaceChildren(heatmap());
     paint();
   }
 
-  function tokenButton(token, index) {
-    return make("button", { type: "button", class: "token", onclick: () => choose(index), onkeydown: (event) => step(event, index) },
-      make("span", { text: word(token) }), make("small", {}));
+  function tokenOption(token, index) {
+    return make("span", { class: "token", role: "option", onclick: () => choose(index), onkeydown: (event) => step(event, index) },
+      make("span", { text: word(token) }), make("small"));
   }
 
   function choose(index) {
@@ -118,11 +118,11 @@ function render({ model, el }) {
     });
     state.rows.forEach((row, t) => row.classList.toggle("chosen", t === state.query));
     const own = values.subarray(state.query * count, (state.query + 1) * count);
-    [...sentence.children].forEach((button, s) => {
-      button.style.setProperty("--share", `${100 * tint(own[s])}%`);
-      button.setAttribute("aria-pressed", String(s === state.query));
-      button.tabIndex = s === state.query ? 0 : -1;
-      button.lastChild.textContent = own[s] >= 0.005 ? own[s].toFixed(2) : "·";
+    [...sentence.children].forEach((option, s) => {
+      option.style.setProperty("--share", `${100 * tint(own[s])}%`);
+      option.setAttribute("aria-selected", String(s === state.query));
+      option.tabIndex = s === state.query ? 0 : -1;
+      option.lastChild.textContent = own[s] >= 0.005 ? own[s].toFixed(2) : "·";
     });
     tell(own, peak);
   }

@@ -84,6 +84,7 @@ function render({ model, el }) {
     state.order = Uint32Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);
     state.sorted = Float32Array.from(state.order, (token) => logits[token]);
     if (document.activeElement !== text) text.value = model.get("text");
+    again.disabled = model.get("text") === first;
     const tokens = model.get("tokens");
     rows.forEach((row, i) => {
       row.line.hidden = i >= state.order.length;
