@@ -1,7 +1,7 @@
 """The repository's address, from its one place in pyproject.toml, and everything that is made from it.
 
-After changing the address there, `python tests/address.py` writes the badges of the README and of the notebooks anew; a
-test compares.
+After changing the address there, or adding a notebook, `python tests/address.py` writes the badges of the README and of the
+notebooks anew, and links the rows of the README's tables; a test compares.
 """
 
 import re
@@ -57,15 +57,32 @@ def rewrite(text: str, expected: dict[str, str]) -> str:
     return COLAB_ADDRESS.sub(lambda match: addresses[match[1]], text)
 
 
+def link_rows(readme: str) -> str:
+    """The README with every table row of a chapter or lab that exists linked to it: `| 05 Attention |` gets its link."""
+
+    def link(match: re.Match) -> str:
+        found = sorted((ROOT / folder).glob(f"{match[1]}_*.ipynb"))
+        return f"| [{match[1]} {match[2]}]({found[0].relative_to(ROOT).as_posix()}) |" if found else match[0]
+
+    start, labs, end = re.split(r"^(?=## Labs|## Contribute)", readme, flags=re.MULTILINE)
+    parts = []
+    for folder, part in (("chapters", start), ("labs", labs)):
+        parts.append(re.sub(r"^\| (\d\d) ([^|]+?) \|", link, part, flags=re.MULTILINE))
+    return "".join([*parts, end])
+
+
 def main() -> None:
-    """Write every badge and address anew."""
+    """Write every badge, address and link anew."""
     notebooks = [*ROOT.glob("chapters/*.ipynb"), *ROOT.glob("labs/*.ipynb"), *ROOT.glob("labs/source/*.ipynb")]
     expected = {path: notebook_badges(path) for path in notebooks}
     expected[ROOT / "README.md"] = badges("chapters/00_start_here.ipynb", "book/_static")
     for path, links in expected.items():
         text = path.read_text(encoding="utf-8")
-        if rewrite(text, links) != text:
-            path.write_text(rewrite(text, links), encoding="utf-8", newline="\n")
+        changed = rewrite(text, links)
+        if path.name == "README.md":
+            changed = link_rows(changed)
+        if changed != text:
+            path.write_text(changed, encoding="utf-8", newline="\n")
             print(f"rewritten: {path.relative_to(ROOT)}")
 
 
