@@ -219,6 +219,7 @@ def package_hosts() -> set[str]:
 def test_nothing_of_one_machine_is_in_the_tree():
     folders = ["/".join(("", *parts)) for parts in (("work", "main"), ("work", "shared"), ("opt", "wheels"))]
     plain = map(re.escape, [*folders, *package_hosts()])
-    machine = re.compile("|".join([*plain, r"(?<![\w.])/root/", r"/home/(?!jovyan)\w"]))
+    homes = r"(?<![\w.])/(root|home/(?!jovyan)\w+)/"
+    machine = re.compile("|".join([*plain, homes]))
     found = {name: match[0] for name, text in tracked_text().items() if (match := machine.search(text))}
     assert not found, f"paths or hosts of one machine: {found}"
