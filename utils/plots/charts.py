@@ -90,7 +90,7 @@ def loss_curve(
         x, y = pair("held_out", *held_out)
         figure.add_scatter(x=x, y=y, mode="markers", name="held out", showlegend=True,
                            marker={"size": 9, "symbol": "diamond", "color": PALETTE[3]})
-        figure.update_layout(legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0})
+        figure.update_layout(showlegend=True)
     drawn = {trace.name: (trace.x, trace.y) for trace in figure.data}
     _scale(figure, drawn, {}, references or {}, log_x, log_y=False)
     return figure
@@ -129,10 +129,11 @@ def heatmap(
         zmin=-extreme if diverging else None, zmax=extreme if diverging else None,
         texttemplate="%{z:.2f}" if values else None, textfont={"size": 12},
         hovertemplate=f"{y_title or 'row'} %{{y}}<br>{x_title or 'column'} %{{x}}<br>%{{z:.4g}}<extra></extra>",
-        colorbar={"title": {"text": value_title, "side": "right"}, "thickness": 12, "outlinewidth": 0, "len": 1.0})
+        colorbar={"title": {"text": value_title, "side": "right", "font": {"size": 13}}, "thickness": 12, "outlinewidth": 0, "len": 1.0})
     for axis, labels, count in (("xaxis", x_labels, columns), ("yaxis", y_labels, rows)):
-        ticks = {"tickmode": "array", "tickvals": list(range(count)), "ticktext": [str(label) for label in labels]}
-        figure.layout[axis].update(showgrid=False, zeroline=False, **(ticks if labels is not None else {}))
+        figure.layout[axis].update(showgrid=False, zeroline=False)
+        if labels is not None:
+            figure.layout[axis].update(tickmode="array", tickvals=list(range(count)), ticktext=list(map(str, labels)))
     # Repeated tokens would fall on one place on a category axis, so the axes count and the ticks name.
     figure.update_yaxes(autorange="reversed")
     figure.update_xaxes(range=[-0.5, columns - 0.5])

@@ -17,7 +17,8 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 GRAY = "#7f7f7f"
 GRID = "rgba(127,127,127,0.25)"
-CONFIG = {"displaylogo": False, "responsive": True}
+# Not `responsive`: JupyterLab resizes figures itself, and plotly's way of doing so leaves them without height.
+CONFIG = {"displaylogo": False}
 # Out of sight, still read aloud: the usual recipe, inline because a page need not have our style sheet.
 HIDDEN = ("position:absolute;width:1px;height:1px;margin:-1px;padding:0;overflow:hidden;"
           "clip-path:inset(50%);white-space:nowrap;border:0")
@@ -67,14 +68,16 @@ class Figure(go.Figure):
 def blank(alt: str, title: str, x_title: str, y_title: str, height: int) -> Figure:
     """An empty figure in the course's template; `alt` must say what it will show."""
     figure = Figure(alt=_checked_alt(alt))
-    axis = {"gridcolor": GRID, "linecolor": GRAY, "zerolinecolor": GRID, "automargin": True, "title": {"standoff": 8}}
+    axis = {"gridcolor": GRID, "linecolor": GRAY, "zerolinecolor": GRID, "automargin": True, "tickcolor": GRAY,
+            "title": {"standoff": 8, "font": {"size": 13}}}
     figure.update_layout(
-        template="none", height=height, colorway=PALETTE, title={"text": title, "x": 0.01, "font": {"size": 15}},
+        template="none", height=height, colorway=PALETTE, 
+        title={"text": title, "x": 0.01, "y": 1.0, "yref": "container", "yanchor": "top", "pad": {"t": 12}, "font": {"size": 15}},
         font={"color": GRAY, "size": 13, "family": "system-ui, sans-serif"}, xaxis=axis, yaxis=axis,
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", showlegend=None,
-        margin={"l": 60, "r": 24, "t": 48 if title else 20, "b": 50}, hovermode="closest",
+        margin={"l": 60, "r": 24, "t": 44 if title else 20, "b": 48}, hovermode="closest",
         hoverlabel={"bgcolor": "#333333", "font": {"color": "white"}},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0})
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 1, "xanchor": "right"})
     figure.update_xaxes(title_text=x_title)
     figure.update_yaxes(title_text=y_title)
     return figure

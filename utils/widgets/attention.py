@@ -39,8 +39,8 @@ class AttentionExplorer(Explorer):
         if len(tokens) > MAX_TOKENS:
             raise ValueError(f"Expected at most {MAX_TOKENS} tokens, got {len(tokens)}: shorten the text.")
         if len(shape) != 4 or shape[2:] != (len(tokens), len(tokens)):
-            raise ValueError(f"Expected weights of shape (n_layers, n_heads, {len(tokens)}, {len(tokens)}), one row and "
-                             f"one column a token, got {shape}.")
+            raise ValueError(f"Expected weights of shape (n_layers, n_heads, {len(tokens)}, {len(tokens)}), one row "
+                             f"and one column a token, got {shape}.")
         data = packed(weights)
         self._mean = np.frombuffer(data, "<f4").reshape(shape)[0].mean(0)
         return {"tokens": [str(token) for token in tokens], "weights": data, "n_layers": shape[0], "n_heads": shape[1]}

@@ -7,10 +7,11 @@ An explorer NAME is two files, NAME.py and NAME.js, with no build step. The patt
 - NAME.js follows shared.js in one ES module, so it calls the helpers there directly, keeps all state inside `render`,
   and ends with `export default { render }`. A view never touches anything outside its own element: the same widget may
   be displayed twice, and many widgets live on one page.
-- What the browser can do alone, it does (17 ms a move). What needs the model, sets a trait such as `text`; a method that
-  observes it calls `self.answer(...)`, which turns a ValueError into a message in the widget.
+- What the browser can do alone, it does (17 ms a move). What needs the model, sets a trait such as `text`; a method
+  that observes it calls `self.answer(...)`, which turns a ValueError into a message in the widget.
 - `still()` returns HTML that stands where a widget cannot run (the book, exports); `says()` returns the same in words.
-- A public function `explore_NAME(...)` makes the widget and returns it, so that the cell ends with it and no global is kept.
+- A public function `explore_NAME(...)` makes the widget and returns it, so that the cell ends with it and keeps no
+  global.
 """
 
 import html
@@ -29,7 +30,8 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 def source(name: str) -> str:
     """The JavaScript module of an explorer: shared.js, then NAME.js.
 
-    As text, not as a path: anywidget watches a path for changes, with a thread and a package that learners need not have.
+    As text, not as a path: anywidget watches a path for changes, with a thread and a package that learners need not
+    have.
     """
     parts = (FOLDER / "shared.js", FOLDER / f"{name}.js")
     return "\n".join(part.read_text(encoding="utf-8") for part in parts)

@@ -34,7 +34,8 @@ class FillInExplorer(Explorer):
         guesses = self._compute(self.text)
         if len(guesses) != blanks:
             raise ValueError(f"Expected one list of guesses for each of {blanks} masks, got {len(guesses)}.")
-        return {"candidates": [[[str(token), float(share)] for token, share in list(some)[:CANDIDATES]] for some in guesses]}
+        best = [list(some)[:CANDIDATES] for some in guesses]
+        return {"candidates": [[[str(token), float(share)] for token, share in some] for some in best]}
 
     def says(self) -> str:
         guesses = "; ".join(f"mask {i}: " + ", ".join(f"{token} {100 * share:.1f} %" for token, share in some[:3])
@@ -49,7 +50,7 @@ class FillInExplorer(Explorer):
 def explore_fill_in(compute: Callable, text: str, mask: str = "[MASK]") -> FillInExplorer:
     """Explore what a masked language model puts in the blanks: click a word to mask it, a guess to fill it in.
 
-    `compute(text)` gets a text with at least one `mask` and returns a list for each mask, in order: (token, probability)
-    pairs, the likeliest first, of which ten are shown. Its ValueErrors are shown in the widget.
+    `compute(text)` gets a text with at least one `mask` and returns a list for each mask, in order: (token,
+    probability) pairs, the likeliest first, of which ten are shown. Its ValueErrors are shown in the widget.
     """
     return FillInExplorer(compute, text, mask)

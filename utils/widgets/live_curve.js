@@ -45,11 +45,19 @@ function render({ model, el }) {
     return { x: [...all.subarray(0, half)], y: [...all.subarray(half)] };
   }
 
+  function cut({ name, x, y }, end) {
+    const kept = x.filter((step) => step <= end).length;
+    return { name, x: x.slice(0, kept), y: y.slice(0, kept) };
+  }
+
   function paint() {
     const own = run(model.get("points"));
-    const background = Object.entries(model.get("background")).map(([name, view]) => ({ name, ...run(view) }));
     const references = Object.entries(model.get("references"));
-    const marks = Map.groupBy ? Map.groupBy(model.get("marks"), ([, , label]) => label) : grouped(model.get("marks"));
+    const marks = grouped(model.get("marks"));
+    // A background run may be far longer than this one: steps to scale show this run, a log scale shows all.
+    const planned = Math.max(model.get("total_steps"), ...own.x, 0);
+    const whole = state.log || !planned;
+    const background = Object.entries(model.get("background")).map(([name, view]) => cut({ name, ...run(view) }, whole ? Infinity : planned));
     const allX = [own.x, ...background.map(({ x }) => x), model.get("marks").map(([x]) => x)].flat();
     const allY = [own.y, ...background.map(({ y }) => y), references.map(([, y]) => y), model.get("marks").map(([, y]) => y)].flat().filter(Number.isFinite);
     const start = state.log ? 1 : 0;

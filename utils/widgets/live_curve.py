@@ -43,8 +43,8 @@ class LiveCurveView(Explorer):
 
     def still(self) -> str:
         runs = self._runs()
-        span = [min(run[0].min() for run in runs.values() if run.size), max(run[0].max() for run in runs.values() if run.size)] \
-            if any(run.size for run in runs.values()) else [0, 1]
+        steps = np.concatenate([run[0] for run in runs.values()])
+        span = [steps.min(), steps.max()] if len(steps) else [0.0, 1.0]
         for label, value in self.references.items():
             runs[label] = np.array([span, [value, value]])
         for step, loss, label in self.marks:
@@ -137,8 +137,8 @@ def live_curve(
 ) -> LiveCurve:
     """Make a loss curve to feed from a training loop: `with live_curve(...) as live:`, then `live.add(record)`.
 
-    `references` maps a label to a loss: a dashed line. `background` maps a name to another run's (step, loss), each (N,).
-    `total_steps` fixes the step axis from the start. Raises ValueError when a background's lengths differ.
+    `references` maps a label to a loss: a dashed line. `background` maps a name to another run's (step, loss), each
+    (N,). `total_steps` fixes the step axis from the start. Raises ValueError when a background's lengths differ.
     """
     runs = {}
     for name, (step, loss) in (background or {}).items():

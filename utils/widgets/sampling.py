@@ -61,8 +61,8 @@ class SamplingExplorer(Explorer):
 def explore_sampling(compute: Callable, text: str, tokens: Sequence[str]) -> SamplingExplorer:
     """Explore how temperature, top-k and top-p reshape the next token's distribution, and draw from it.
 
-    `compute(text)` returns the next token's logits, (V,); `tokens` are the V tokens as text. It runs again when the text
-    changes or a token is drawn; its ValueErrors are shown in the widget. The order is that of generation: temperature,
-    then top-k, then top-p (the fewest tokens whose share of what top-k left reaches p, and at least one).
+    `compute(text)` returns the next token's logits, (V,); `tokens` are the V tokens as text. It runs again when the
+    text changes or a token is drawn; its ValueErrors are shown in the widget. The order is that of generation:
+    temperature, then top-k, then top-p (the fewest tokens whose share of what top-k left reaches p, and at least one).
     """
     return SamplingExplorer(compute, text, tokens)

@@ -28,9 +28,9 @@ def grid(weights: np.ndarray, labels: Sequence[str], says: str) -> str:
         f'fill-opacity="{np.sqrt(weights[t, s] / peak):.2f}"/>'
         for t in range(count) for s in range(count) if weights[t, s] > peak / 200)
     names = "".join(
-        f'<text x="{left - 6}" y="{top + cell * i + 13}" text-anchor="end">{html.escape(word(label)[:12])}</text>'
-        f'<text transform="translate({left + cell * i + 13} {top - 6}) rotate(-60)">{html.escape(word(label)[:12])}</text>'
-        for i, label in enumerate(labels))
+        f'<text x="{left - 6}" y="{top + cell * i + 13}" text-anchor="end">{label}</text>'
+        f'<text transform="translate({left + cell * i + 13} {top - 6}) rotate(-60)">{label}</text>'
+        for i, label in enumerate(html.escape(word(label)[:12]) for label in labels))
     return _svg(left + cell * count + 60, top + cell * count + 8, says, squares + names)
 
 
@@ -60,10 +60,12 @@ def curves(runs: Mapping[str, tuple[Sequence[float], Sequence[float]]], says: st
         if run.shape[1]:
             x, y = 50 + 530 * (run[0] - low[0]) / span[0], 230 - 220 * (run[1] - low[1]) / span[1]
             path = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
-            body += f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"/>'
-            body += f'<text x="{min(x[-1], 480):.0f}" y="{max(y[-1] - 5, 12):.0f}" fill="{color}">{html.escape(name)}</text>'
-    body += (f'<text x="44" y="20" text-anchor="end">{high[1]:.2f}</text><text x="44" y="230" text-anchor="end">{low[1]:.2f}'
-             f'</text><text x="50" y="246">{low[0]:.0f}</text><text x="580" y="246" text-anchor="end">{high[0]:.0f}</text>')
+            body += (f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"/>'
+                     f'<text x="580" y="{max(y[-1] - 5, 12):.0f}" text-anchor="end" fill="{color}">'
+                     f'{html.escape(name)}</text>')
+    for x, y, anchor, number in ((44, 20, "end", f"{high[1]:.2f}"), (44, 230, "end", f"{low[1]:.2f}"),
+                                 (50, 246, "start", f"{low[0]:.0f}"), (580, 246, "end", f"{high[0]:.0f}")):
+        body += f'<text x="{x}" y="{y}" text-anchor="{anchor}">{number}</text>'
     return _svg(600, 252, says, body)
 
 
