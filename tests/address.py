@@ -1,7 +1,7 @@
 """The repository's address, from its one place in pyproject.toml, and everything that is made from it.
 
-After changing the address there, or adding a notebook, `python tests/address.py` writes the badges of the README and of the
-notebooks anew, and links the rows of the README's tables; a test compares.
+After changing the address there, or adding a notebook, `python tests/address.py` writes the badges of the README and of
+the notebooks anew, and links the rows of the README's tables; a test compares.
 """
 
 import re
@@ -58,17 +58,17 @@ def rewrite(text: str, expected: dict[str, str]) -> str:
 
 
 def link_rows(readme: str) -> str:
-    """The README with every table row of a chapter or lab that exists linked to it: `| 05 Attention |` gets its link."""
+    """The README, the table row of every chapter and lab that exists linked to it."""
 
-    def link(match: re.Match) -> str:
-        found = sorted((ROOT / folder).glob(f"{match[1]}_*.ipynb"))
-        return f"| [{match[1]} {match[2]}]({found[0].relative_to(ROOT).as_posix()}) |" if found else match[0]
+    def link(folder: str, row: re.Match) -> str:
+        found = sorted((ROOT / folder).glob(f"{row[1]}_*.ipynb"))
+        return f"| [{row[1]} {row[2]}]({folder}/{found[0].name}) |" if found else row[0]
 
-    start, labs, end = re.split(r"^(?=## Labs|## Contribute)", readme, flags=re.MULTILINE)
-    parts = []
-    for folder, part in (("chapters", start), ("labs", labs)):
-        parts.append(re.sub(r"^\| (\d\d) ([^|]+?) \|", link, part, flags=re.MULTILINE))
-    return "".join([*parts, end])
+    chapters, labs, rest = re.split(r"^(?=## Labs|## Contribute)", readme, flags=re.MULTILINE)
+    row = re.compile(r"^\| (\d\d) ([^|]+?) \|", flags=re.MULTILINE)
+    chapters = row.sub(lambda match: link("chapters", match), chapters)
+    labs = row.sub(lambda match: link("labs", match), labs)
+    return chapters + labs + rest
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The ways to install the course agree: pyproject.toml, the pins, conda, Binder, the workflows, the installer, the README."""
+"""The ways to install the course agree: pyproject.toml, the pins, conda, Binder, the workflows, the README."""
 
 import json
 import os
@@ -70,7 +70,7 @@ def test_pins_are_exact_and_in_range(name):
     for requirement in map(Requirement, WANTED["environment.yml"]):
         version = pinned.get(canonicalize_name(requirement.name))
         assert version or name != "constraints.txt", f"{requirement.name} has no pin"
-        assert not version or version.removeprefix("==") in requirement.specifier, f"{requirement} and its pin {version}"
+        assert not version or version.removeprefix("==") in requirement.specifier, f"{requirement}, pin {version}"
 
 
 def test_torch_is_the_tested_build():
