@@ -29,7 +29,9 @@ def look(notebook: Path, everything: bool, themes: list[str], width: int, only: 
         for cell_id in cells:
             started = time.monotonic()
             raised = shown.run(cell_id)
-            print(f"  {time.monotonic() - started:6.1f} s  {cell_id}{'  RAISED ' + raised if raised else ''}", flush=True)
+            print(
+                f"  {time.monotonic() - started:6.1f} s  {cell_id}{'  RAISED ' + raised if raised else ''}", flush=True
+            )
         shown.settle(1000)
         for theme in themes:
             shown.set_theme(theme)
@@ -49,7 +51,9 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="run all cells, not just the explorers and what they need")
     parser.add_argument("--dark", action="store_true", help="the dark theme")
     parser.add_argument("--both", action="store_true", help="both themes")
-    parser.add_argument("--cell", action="append", default=[], metavar="ID", help="only this cell's picture (repeatable)")
+    parser.add_argument(
+        "--cell", action="append", default=[], metavar="ID", help="only this cell's picture (repeatable)"
+    )
     parser.add_argument("--width", type=int, default=VIEWPORT["width"], help="width of the window in pixels")
     choice = parser.parse_args()
     if not choice.notebook.is_file():

@@ -92,6 +92,12 @@ class NotebookPage:
         """Return the cell's outputs, in the notebook format."""
         return self.page.evaluate(CELL_OUTPUTS, cell_id)
 
+    def output_text(self, cell_id: str) -> str:
+        """Return what the cell's outputs say in the page, a widget's included."""
+        return self.node(cell_id).evaluate(
+            "(cell) => [...cell.querySelectorAll('.jp-OutputArea-output')].map((area) => area.innerText).join('\\n')"
+        )
+
     def run(self, cell_id: str) -> str | None:
         """Run one cell; return what it raised, or None."""
         self.page.evaluate(START_CELL, cell_id)

@@ -108,12 +108,16 @@ class JupyterServer:
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser"]
         command += ["--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
         command += [f"--IdentityProvider.token={self.token}", f"--ServerApp.root_dir={self.root}"]
-        command += [f"--LabApp.app_settings_dir={settings}", "--LabApp.news_url=", "--LabApp.extension_manager=readonly"]
+        command += [
+            f"--LabApp.app_settings_dir={settings}",
+            "--LabApp.news_url=",
+            "--LabApp.extension_manager=readonly",
+        ]
         command += [f"--ServerApp.shutdown_no_activity_timeout={IDLE_SECONDS}"]
         command += [f"--MappingKernelManager.cull_idle_timeout={IDLE_SECONDS}"]
         self.log = self.home / "server.log"
         with self.log.open("wb") as sink:
-            # A session of its own: an interrupt from the keyboard reaches this process first, which then closes the server.
+            # A session of its own: an interrupt from the keyboard reaches only this process, which closes the server.
             self.process = subprocess.Popen(
                 command, cwd=self.root, env=environment, stdout=sink, stderr=sink, start_new_session=True
             )
