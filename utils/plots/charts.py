@@ -50,8 +50,8 @@ def lines(
                            line={"color": color, "dash": dash, "width": 2}, marker={"size": 7})
     for label, value in (references or {}).items():
         figure.add_hline(y=float(value), line={"color": GRAY, "dash": "dot", "width": 1.5},
-                         annotation={"text": label, "font": {"color": GRAY, "size": 12}, "xanchor": "left",
-                                     "x": 0.01, "yanchor": "bottom"})
+                         annotation={"text": label, "font": {"color": GRAY, "size": 12}, "xanchor": "right",
+                                     "x": 0.99, "yanchor": "bottom"})
     _scale(figure, data, limits, references or {}, log_x, log_y)
     _label_ends(figure, data, log_x, log_y, height)
     return figure
@@ -79,11 +79,11 @@ def loss_curve(
     if window < 1:
         raise ValueError(f"window: expected at least 1 step, got {window}")
     step, loss = pair("loss", step, loss)
-    series = {name: xy for name, xy in (background or {}).items()}
-    series["training"] = (step, _running_mean(loss, window))
+    series = {"training": (step, _running_mean(loss, window)), **(background or {})}
     figure = lines(series, x_title="step", y_title="loss (nats per token)", alt=alt, title=title,
                    references=references, log_x=log_x, height=height)
-    color = figure.data[-1].line.color
+    figure.update_traces(showlegend=bool(figure.layout.showlegend))
+    color = figure.data[0].line.color
     figure.add_scatter(x=step, y=loss, mode="lines", opacity=0.3, showlegend=False, hoverinfo="skip", name="each step",
                        line={"color": color, "width": 1})
     if held_out is not None:
@@ -123,13 +123,16 @@ def heatmap(
     figure = blank(alt, title, x_title, y_title, height or int(np.clip(120 + 26 * rows, 260, 560)))
     finite = np.where(np.isfinite(matrix), matrix, np.nan)
     extreme = float(np.nanmax(np.abs(finite))) if np.isfinite(finite).any() else 1.0
+    gap = 1 if max(rows, columns) <= 30 else 0
     values = max(rows, columns) <= 12 if show_values is None else show_values
     figure.add_heatmap(
-        z=finite, colorscale="RdBu_r" if diverging else "Cividis", hoverongaps=False, xgap=1, ygap=1,
+        z=finite, colorscale="RdBu_r" if diverging else "Cividis", hoverongaps=False,
+        xgap=gap, ygap=gap,
         zmin=-extreme if diverging else None, zmax=extreme if diverging else None,
         texttemplate="%{z:.2f}" if values else None, textfont={"size": 12},
         hovertemplate=f"{y_title or 'row'} %{{y}}<br>{x_title or 'column'} %{{x}}<br>%{{z:.4g}}<extra></extra>",
-        colorbar={"title": {"text": value_title, "side": "right", "font": {"size": 13}}, "thickness": 12, "outlinewidth": 0, "len": 1.0})
+        colorbar={"title": {"text": value_title, "side": "right", "font": {"size": 13}}, "thickness": 12,
+                  "outlinewidth": 0, "len": 1.0})
     for axis, labels, count in (("xaxis", x_labels, columns), ("yaxis", y_labels, rows)):
         figure.layout[axis].update(showgrid=False, zeroline=False)
         if labels is not None:
@@ -167,7 +170,7 @@ def bars(
                        error_y=_error_bars(group, spans.get(name)), showlegend=len(groups) > 1,
                        texttemplate="%{y:.3g}" if len(labels) * len(groups) <= 12 else None,
                        textposition="inside", insidetextanchor="start", insidetextfont={"color": "white"})
-    figure.update_layout(barmode="group", bargap=0.25)
+    figure.update_layout(barmode="group", bargap=0.5 if len(groups) == 1 else 0.3)
     figure.update_xaxes(type="category", showgrid=False)
     return figure
 
@@ -242,7 +245,13 @@ def _scale(figure: Figure, data: Mapping, limits: Mapping, references: Mapping, 
     low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
     pad = 0.06 * (high - low) or 0.5
     figure.update_yaxes(type="log" if log_y else "linear", range=[low - pad, high + pad])
-    figure.update_xaxes(type="log" if log_x else "linear")
+    steps = np.concatenate([np.asarray(x, dtype=np.float64) for x, _ in data.values()])
+    steps = steps[np.isfinite(steps) & ((steps > 0) if log_x else True)]
+    steps = np.log10(steps) if log_x else steps
+    left, right = (steps.min(), steps.max()) if len(steps) else (0.0, 1.0)
+    pad = 0.01 * (right - left) or 0.5
+    # The plot ends where the longest line does, so that its label stands in the margin, off the grid.
+    figure.update_xaxes(type="log" if log_x else "linear", range=[left - pad, right + pad])
 
 
 def _label_ends(figure: Figure, data: Mapping, log_x: bool, log_y: bool, height: int) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-# Okabe and Ito's colours, without black and yellow, which vanish on a dark or a light page.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+# Okabe and Ito's colours, without black and yellow, which vanish on a dark or a light page; the blue a little lighter.
+PALETTE = ("#2587C6", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 GRAY = "#7f7f7f"
 GRID = "rgba(127,127,127,0.25)"
@@ -71,8 +71,9 @@ def blank(alt: str, title: str, x_title: str, y_title: str, height: int) -> Figu
     axis = {"gridcolor": GRID, "linecolor": GRAY, "zerolinecolor": GRID, "automargin": True, "tickcolor": GRAY,
             "title": {"standoff": 8, "font": {"size": 13}}}
     figure.update_layout(
-        template="none", height=height, colorway=PALETTE, 
-        title={"text": title, "x": 0.01, "y": 1.0, "yref": "container", "yanchor": "top", "pad": {"t": 12}, "font": {"size": 15}},
+        template="none", height=height, colorway=PALETTE,
+        title={"text": title, "x": 0.01, "y": 1.0, "yref": "container", "yanchor": "top", "pad": {"t": 12},
+               "font": {"size": 15}},
         font={"color": GRAY, "size": 13, "family": "system-ui, sans-serif"}, xaxis=axis, yaxis=axis,
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", showlegend=None,
         margin={"l": 60, "r": 24, "t": 44 if title else 20, "b": 48}, hovermode="closest",

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-BLUE, ORANGE, GRAY = "#0072B2", "#D55E00", "#7f7f7f"
+BLUE, ORANGE, GRAY = "#2587C6", "#D55E00", "#7f7f7f"
 FONT = f'font-family="system-ui, sans-serif" font-size="12" fill="{GRAY}"'
 
 
