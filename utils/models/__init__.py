@@ -1,0 +1,1 @@
+"""Models: attention, the Transformer families, adapters, weights in and out, and generation."""
