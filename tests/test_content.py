@@ -5,6 +5,7 @@ import functools
 import json
 import re
 import subprocess
+import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -211,8 +212,8 @@ def tracked_text() -> dict[str, str]:
 
 def package_hosts() -> set[str]:
     """The hosts that this machine's package managers are set to, but for the public ones."""
-    settings = subprocess.run(["python", "-m", "pip", "config", "list"], capture_output=True, text=True).stdout
-    hosts = set(re.findall(r"https?://(?:[^/@\s']+@)?([^/:\s']+)", settings))
+    settings = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True)
+    hosts = set(re.findall(r"https?://(?:[^/@\s']+@)?([^/:\s']+)", settings.stdout))
     return {host for host in hosts if not host.endswith(("pypi.org", "pythonhosted.org", "pytorch.org"))}
 
 

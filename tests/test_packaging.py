@@ -96,6 +96,13 @@ def test_supported_pythons_are_accepted(version):
     install.check_python(version, "python3")
 
 
+def test_another_python_in_the_venv_is_refused():
+    settings = "home = /usr/bin\ninclude-system-site-packages = false\nversion = 3.11.7\n"
+    install.check_venv(settings, (3, 11, 9))
+    with pytest.raises(SystemExit, match=r"has Python 3\.11\.7, and this is Python 3\.13.*make clean"):
+        install.check_venv(settings, (3, 13, 0))
+
+
 def test_cuda_build_is_recognized():
     def report(needs):
         return json.dumps({"install": [{"metadata": {"version": "2.13.0", "requires_dist": needs}}]})
