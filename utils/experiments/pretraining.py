@@ -63,7 +63,7 @@ GPT_RECIPE = Recipe(
     "gpt",
     TransformerConfig(vocab_size=VOCAB_SIZE, context_length=512, d_model=256, n_layers=6, n_heads=4),
     TrainConfig(
-        max_steps=3000,
+        max_steps=2200,
         learning_rate=4e-3,
         warmup_steps=60,
         schedule="linear",
@@ -74,14 +74,14 @@ GPT_RECIPE = Recipe(
         precision="bf16",
     ),
     tokens_per_step=8192,
-    lengths=((0, 256), (2600, 512)),
+    lengths=((0, 256), (1870, 512)),
 )
 BERT_RECIPE = Recipe(
     "reviews-bert",
     "bert",
     TransformerConfig(vocab_size=VOCAB_SIZE, context_length=512, d_model=256, n_layers=6, n_heads=4, n_segments=2),
     TrainConfig(
-        max_steps=3000,
+        max_steps=2600,
         learning_rate=4e-3,
         warmup_steps=60,
         schedule="linear",
@@ -92,7 +92,7 @@ BERT_RECIPE = Recipe(
         precision="bf16",
     ),
     tokens_per_step=8192,
-    lengths=((0, 128), (2600, 512)),
+    lengths=((0, 128), (2340, 512)),
 )
 
 

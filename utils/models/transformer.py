@@ -14,8 +14,6 @@ from utils.data.batches import IGNORE
 from utils.models.attention import KVCache, MultiHeadAttention, padding_mask
 from utils.models.losses import summed_cross_entropy
 
-    512  # positions a piece: the logits of a whole batch are the largest tensor of a step, and the slowest to allocate
-)
 ACTIVATIONS = {"gelu": F.gelu, "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"), "relu": F.relu}
 
 
