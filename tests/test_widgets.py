@@ -64,7 +64,7 @@ def test_modules_are_self_contained():
     for explorer, name in zip(explorers(), NAMES, strict=True):
         script = explorer._esm
         assert script == base.source(name) and script.rstrip().endswith("export default { render };")
-        assert "data-lm-suppress-shortcuts" in script
+        assert "lmSuppressShortcuts" in script
         for forbidden in ("https:", "import(", "window.", "globalThis", "innerHTML", "document.querySelector"):
             assert forbidden not in script, (name, forbidden)
         assert "@import" not in explorer._css and "url(" not in explorer._css
@@ -104,7 +104,7 @@ def test_attention_sends_every_weight():
 
 def test_attention_says_what_is_wrong_and_recovers():
     explorer = attention.explore_attention(fake_attention, "one two")
-    for text, message in [("boom", "Expected no boom"), ("  ", "Expected a sentence"), ("a " * 49, "48 tokens, got 49")]:
+    for text, message in [("boom", "Expected no boom"), ("  ", "Expected a sentence"), ("a " * 49, "tokens, got 49")]:
         before = explorer.weights
         explorer.text = text
         assert message in explorer.error and explorer.weights == before

@@ -2,7 +2,7 @@
 
 function render({ model, el }) {
   const root = stage("attention");
-  const state = { layer: 0, head: -1, query: Infinity, tokens: [], weights: new Float32Array(0), cells: [], rows: [] };
+  const state = { layer: 0, head: -1, query: Infinity, tokens: [], weights: new Float32Array(0), rows: [], canvas: null, cell: 0 };
   const told = teller();
 
   const text = make("input", { type: "text", value: model.get("text"), spellcheck: "false", "aria-label": "Sentence" });
@@ -10,10 +10,11 @@ function render({ model, el }) {
   text.addEventListener("input", settled(send, 300));
   text.addEventListener("change", send);
 
-  const layer = slider("Layer", { min: 1, max: 1, value: 1, onmove: (value) => { state.layer = value - 1; paint(); } });
+  const repaint = framed(paint);
+  const layer = slider("Layer", { min: 1, max: 1, value: 1, onmove: (value) => { state.layer = value - 1; repaint(); } });
   const head = slider("Head", {
     min: 0, max: 1, value: 0, shown: (value) => (value ? String(value) : "mean of all"),
-    onmove: (value) => { state.head = value - 1; paint(); },
+    onmove: (value) => { state.head = value - 1; repaint(); },
   });
 
   const sentence = make("div", { class: "sentence", role: "listbox", "aria-orientation": "horizontal", "aria-label": "Query token" });
@@ -67,33 +68,40 @@ function render({ model, el }) {
     sentence.children[next].focus();
   }
 
+  /** Labels, rows and the chosen row's frame are SVG; the squares, up to 2,304 of them, are one canvas above it. */
   function heatmap() {
     const count = state.tokens.length;
-    const cell = Math.max(9, Math.min(22, Math.floor(520 / count)));
+    const cell = Math.max(12, Math.min(22, Math.floor(560 / count)));
     const size = cell * count;
     const [left, top] = [88, 66];
-    const font = Math.min(12, cell + 1);
+    const [width, height] = [left + size + 40, top + size + 4];
+    const style = `font-size:${Math.min(12, cell - 2)}px`;
     const picture = draw("svg", {
-      viewBox: `0 0 ${left + size + 40} ${top + size + 4}`, width: left + size + 40, role: "img",
+      viewBox: `0 0 ${width} ${height}`, role: "img",
       "aria-label": "Heatmap of the attention weights: a row is a query token, a column a key token.",
     });
-    state.rows = [];
-    state.cells = [];
-    for (let t = 0; t < count; t += 1) {
+    state.rows = state.tokens.map((_, t) => {
       const y = top + cell * t;
-      const label = draw("text", { x: left - 6, y: y + cell * 0.5, dy: "0.35em", "text-anchor": "end", style: `font-size:${font}px`, text: short(t) });
-      const column = draw("text", { transform: `translate(${left + cell * (t + 0.65)} ${top - 5}) rotate(-55)`, style: `font-size:${font}px`, text: short(t) });
-      const back = draw("rect", { class: "back", x: left, y, width: size, height: cell - 1 });
-      const row = draw("g", { onpointerenter: () => choose(t), onclick: () => choose(t) }, label, back);
-      for (let s = 0; s < count; s += 1) {
-        const square = draw("rect", { class: "cell", x: left + cell * s, y, width: cell - 1, height: cell - 1 }, draw("title"));
-        state.cells.push(square);
-        row.append(square);
-      }
-      state.rows.push(row);
-      picture.append(column, row);
-    }
-    return picture;
+      const label = draw("text", { x: left - 6, y: y + cell * 0.5, dy: "0.35em", "text-anchor": "end", style, text: short(t) });
+      picture.append(draw("text", { transform: `translate(${left + cell * (t + 0.65)} ${top - 5}) rotate(-60)`, style, text: short(t) }));
+      return draw("g", { onpointerenter: () => choose(t), onclick: () => choose(t) }, label,
+        draw("rect", { class: "back", x: left, y, width: size, height: cell - 1 }));
+    });
+    picture.append(...state.rows);
+    state.cell = cell;
+    state.canvas = make("canvas", { width: 2 * size, height: 2 * size, "aria-hidden": "true",
+      style: `left:${100 * left / width}%;top:${100 * top / height}%;width:${100 * size / width}%` });
+    const plot = make("div", { class: "plot", style: `width:${width}px`, onpointermove: (event) => point(event, plot) }, picture, state.canvas);
+    return plot;
+  }
+
+  /** Name the square under the pointer in the tooltip. */
+  function point(event, plot) {
+    const box = state.canvas.getBoundingClientRect();
+    const count = state.tokens.length;
+    const [s, t] = [event.clientX - box.left, event.clientY - box.top].map((offset) => Math.floor((offset / box.width) * count));
+    const inside = s >= 0 && t >= 0 && s < count && t < count;
+    plot.title = inside ? `${word(state.tokens[t])} → ${word(state.tokens[s])}: ${weight(t, s).toFixed(3)}` : "";
   }
 
   function short(index) {
@@ -112,10 +120,7 @@ function render({ model, el }) {
       values[t * count + s] = value;
       if (value > peak) peak = value;
     }
-    state.cells.forEach((square, place) => {
-      square.setAttribute("fill-opacity", tint(values[place] / peak));
-      square.firstChild.textContent = `${word(state.tokens[Math.floor(place / count)])} → ${word(state.tokens[place % count])}: ${values[place].toFixed(3)}`;
-    });
+    shade(values, peak);
     state.rows.forEach((row, t) => row.classList.toggle("chosen", t === state.query));
     const own = values.subarray(state.query * count, (state.query + 1) * count);
     [...sentence.children].forEach((option, s) => {
@@ -125,6 +130,17 @@ function render({ model, el }) {
       option.lastChild.textContent = own[s] >= 0.005 ? own[s].toFixed(2) : "·";
     });
     tell(own, peak);
+  }
+
+  function shade(values, peak) {
+    const [count, step] = [state.tokens.length, 2 * state.cell];
+    const pen = state.canvas.getContext("2d");
+    pen.clearRect(0, 0, state.canvas.width, state.canvas.height);
+    pen.fillStyle = getComputedStyle(root).getPropertyValue("--blue");
+    for (let place = 0; place < values.length; place += 1) {
+      pen.globalAlpha = tint(values[place] / peak);
+      if (pen.globalAlpha) pen.fillRect((place % count) * step, Math.floor(place / count) * step, step - 2, step - 2);
+    }
   }
 
   /** How strong a colour: the square root, so that small weights are seen at all. */

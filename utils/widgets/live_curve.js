@@ -88,7 +88,7 @@ function render({ model, el }) {
     for (const each of background) parts.push(draw("path", { class: "curve background", d: path(each) }));
     if (own.x.length) {
       if (state.smoothed) parts.push(draw("path", { class: "curve raw", d: path(own) }));
-      parts.push(draw("path", { class: "curve own", d: path(state.smoothed ? { x: own.x, y: smooth(own.y) } : own) }),
+      parts.push(draw("path", { class: state.smoothed ? "curve own" : "curve own thin", d: path(state.smoothed ? { x: own.x, y: smooth(own.y) } : own) }),
         draw("circle", { class: "tip", cx: px(own.x.at(-1)), cy: py(Number.isFinite(own.y.at(-1)) ? (state.smoothed ? smooth(own.y) : own.y).at(-1) : lowY), r: 4 }));
     }
     for (const [, points] of marks) {

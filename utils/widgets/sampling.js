@@ -98,14 +98,12 @@ function render({ model, el }) {
     const k = topK.value > SHOWN ? 0 : topK.value;
     const now = truncated(state.sorted, temperature.value, k, topP.value);
     state.now = now;
-    const widest = Math.max(now.tempered[0] * now.factor, 1e-9);
     rows.forEach((row, i) => {
       if (row.line.hidden) return;
       const stays = i < now.kept;
-      const share = now.tempered[i] * (stays ? now.factor : 1);
       row.line.classList.toggle("removed", !stays);
-      row.bar.style.width = `${(100 * share) / widest}%`;
-      row.number.textContent = stays ? percent(share) : "removed";
+      row.bar.style.width = `${(100 * now.tempered[i]) / now.tempered[0]}%`;
+      row.number.textContent = stays ? percent(now.tempered[i] * now.factor) : "removed";
     });
     const tokens = model.get("tokens");
     told.say(`${now.kept.toLocaleString("en-US")} of ${state.sorted.length.toLocaleString("en-US")} tokens kept, which held ${percent(now.sum)} `
@@ -118,7 +116,7 @@ function render({ model, el }) {
     make("div", { class: "row" }, temperature.box, topK.box, topP.box),
     make("div", { class: "row" }, drawn, again),
     answered.problem, ...told.parts,
-    make("p", { class: "hint", text: `The ${SHOWN} likeliest tokens. Full bars are kept and sum to 100 % with what is kept but not shown; hollow ones are removed.` }),
+    make("p", { class: "hint", text: `The ${SHOWN} likeliest tokens. A bar is the share at this temperature, hollow where top-k or top-p removes the token; the number is the chance to be drawn.` }),
     bars,
   );
   el.append(root);

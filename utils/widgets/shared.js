@@ -108,7 +108,11 @@ function onAnswer(model, root, redraw) {
   return { problem, stop: () => model.off("change:answers", answered) };
 }
 
-/** The widget's own box. Without the mark, JupyterLab would take arrow keys for moves between cells. */
+/**
+ * The widget's own box. JupyterLab takes arrow keys for moves between cells unless the focused element bears this mark;
+ * a mark on what surrounds it does not count.
+ */
 function stage(name) {
-  return make("div", { class: `explorer ${name}`, "data-lm-suppress-shortcuts": "true" });
+  const mark = (event) => { event.target.dataset.lmSuppressShortcuts = "true"; };
+  return make("div", { class: `explorer ${name}`, onfocusin: mark });
 }
