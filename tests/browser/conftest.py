@@ -11,6 +11,10 @@ import pytest
 HERE = Path(__file__).resolve().parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all-cells", action="store_true", help="run every cell, not just the explorers and their needs")
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Collect the browser tests only where they are asked for by name: they need a browser, and minutes."""
     asked = [Path(str(argument).split("::")[0]).resolve() for argument in config.args]

@@ -17,7 +17,7 @@ REST_SECONDS = 8
 # tried again.
 ROUNDS_SECONDS = (3, 6)
 KEY_SECONDS = 1
-MOST_CONTROLS = 60
+MOST_BUTTONS = 24  # of an explorer with more (a bit or a token each), these many, evenly spread
 SLIDERS = {"range", "role slider"}
 Move = Callable[[], None]
 
@@ -58,16 +58,17 @@ class Explorer:
         if not controls:
             self.watcher.add("control", f"the explorer shows no control within {APPEAR_SECONDS} s")
         self._rest()
-        seen = waiting = controls[:MOST_CONTROLS]
+        seen = waiting = spread(controls, MOST_BUTTONS)
+        known = set(map(self._key, controls)) | {control["number"] for control in controls}
         problems: list[tuple[dict, str]] = []
         for seconds in ROUNDS_SECONDS:
             tried = [(control, self._problem(control, seconds)) for control in waiting]
             problems = [(control, problem) for control, problem in tried if problem]
-            known = {self._key(control) for control in seen} | {control["number"] for control in seen}
-            fresh = [new for new in self._ask("find") if self._key(new) not in known and new["number"] not in known]
-            fresh = fresh[: MOST_CONTROLS - len(seen)]
-            seen = seen + fresh
-            waiting = [control for control, _problem in problems] + fresh
+            waiting = [control for control, _problem in problems]
+            if seconds == ROUNDS_SECONDS[0]:
+                fresh = [new for new in self._ask("find") if self._key(new) not in known and new["number"] not in known]
+                fresh = spread(fresh, MOST_BUTTONS - sum(control["kind"] == "button" for control in seen))
+                seen, waiting = seen + fresh, waiting + fresh
         for control, problem in problems:
             self.watcher.add("control", f"{self._name(control)} {problem}")
         for control in seen:
@@ -137,6 +138,15 @@ class Explorer:
             self.page.evaluate("() => window.jupyterapp.commands.execute('notebook:expand-all-headings')")
             return "changes nothing on the arrow keys (JupyterLab takes them: see tests/browser/README.md)"
         return None
+
+
+def spread(controls: list[dict], most: int) -> list[dict]:
+    """Return all the controls, but of the buttons at most `most`, evenly spread."""
+    buttons = [control for control in controls if control["kind"] == "button"]
+    if len(buttons) <= most:
+        return controls
+    kept = {buttons[round(index * (len(buttons) - 1) / max(most - 1, 1))]["number"] for index in range(most)}
+    return [control for control in controls if control["kind"] != "button" or control["number"] in kept]
 
 
 def key_moves(element: ElementHandle, press: Callable[[str], None]) -> Iterator[Move]:

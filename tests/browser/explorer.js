@@ -105,7 +105,7 @@
     const end = performance.now() + milliseconds;
     let before = state(cell, null);
     while (performance.now() < end) {
-      await pause(150);
+      await pause(100);
       const now = state(cell, null);
       if (now === before) return true;
       before = now;
@@ -123,7 +123,7 @@
   async function until(test, milliseconds) {
     const end = performance.now() + milliseconds;
     do {
-      await pause(60);
+      await pause(25);
       if (test()) return true;
     } while (performance.now() < end);
     return false;

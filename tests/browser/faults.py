@@ -81,7 +81,8 @@ class Watcher:
     def _console(self, message: ConsoleMessage) -> None:
         if message.type != "error" or any(message.text.startswith(start) for start in HARMLESS):
             return
+        url = (message.location or {}).get("url") or "about:blank"
+        failed = message.text.startswith("Failed to load resource")
         # The browser also complains of each refused request, which is written down as a request already.
-        if is_foreign((message.location or {}).get("url") or "about:blank") and "Failed to load" in message.text:
-            return
-        self.add("console", message.text)
+        if not (failed and is_foreign(url)):
+            self.add("console", f"{message.text} {url}" if failed else message.text)

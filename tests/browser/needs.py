@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 TAG = "explorer"
 NEEDS = "needs:"
+COLAB = "colab"
 
 
 @dataclass
@@ -82,8 +83,9 @@ def _needed(position: int, names: list[Names], code: list[dict]) -> set[int]:
 def cells_to_run(cells: list[dict], wanted: list[str] | None = None) -> list[str]:
     """Return, in order, the ids of the setup cell, the explorers (or the `wanted` cells) and all they need.
 
-    The setup is the first code cell. A cell needs the nearest earlier cell that sets a name it uses, the cells
-    in between that change a part of it, whatever its tags `needs:CELL-ID` name, and what those need in turn.
+    The setup is the first code cell that is not for Colab alone (tag `colab`). A cell needs the nearest earlier cell
+    that sets a name it uses, the cells in between that change a part of it, whatever its tags `needs:CELL-ID` name,
+    and what those need in turn.
 
     Raises:
         ValueError: a tag `needs:CELL-ID` names no earlier code cell.
@@ -91,11 +93,11 @@ def cells_to_run(cells: list[dict], wanted: list[str] | None = None) -> list[str
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     names = [names_of("".join(cell["source"])) for cell in code]
     wanted_ids = set(wanted or [cell["id"] for cell in code if TAG in tags(cell)])
-    chosen = {0} if code else set()
-    open_ends = [position for position, cell in enumerate(code) if cell["id"] in wanted_ids]
+    setup = [position for position, cell in enumerate(code) if COLAB not in tags(cell)][:1]
+    open_ends = setup + [position for position, cell in enumerate(code) if cell["id"] in wanted_ids]
+    chosen: set[int] = set()
     while open_ends:
         position = open_ends.pop()
-        if position not in chosen or position == 0:
-            open_ends += [other for other in _needed(position, names, code) if other not in chosen]
         chosen.add(position)
+        open_ends += _needed(position, names, code) - chosen
     return [code[position]["id"] for position in sorted(chosen)]

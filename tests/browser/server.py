@@ -15,6 +15,8 @@ import time
 import urllib.request
 from pathlib import Path
 
+from tests import offline
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 USER_SETTINGS = REPOSITORY / "binder" / "overrides.json"
 NOTEBOOK_FOLDERS = ("chapters", "labs")
@@ -44,21 +46,19 @@ def lab_settings() -> dict:
 
 
 def kernel_environment(home: Path) -> dict[str, str]:
-    """Return the environment of server and kernels: offline, one thread, nothing of the user's own settings."""
-    guard = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
+    """Return the environment of server and kernels: cut off, one thread, none of the user's settings."""
+    cut_off = offline.environment()
     fresh = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
     for folder in fresh.values():
         Path(folder).mkdir(parents=True)
     return {
-        **os.environ,
+        **cut_off,
         **fresh,
         "IPYTHONDIR": str(home / "ipython"),
         "JUPYTERLAB_SETTINGS_DIR": str(home / "user-settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
-        "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "PYTHONPATH": os.pathsep.join([*guard, str(REPOSITORY)]),
+        "PYTHONPATH": os.pathsep.join([cut_off["PYTHONPATH"], str(REPOSITORY)]),
     }
 
 
