@@ -1,5 +1,6 @@
 """The ways to install the course agree: pyproject.toml, the pins, conda, Binder, the workflows, the README."""
 
+import importlib.metadata
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import install
@@ -71,6 +73,18 @@ def test_pins_are_exact_and_in_range(name):
         version = pinned.get(canonicalize_name(requirement.name))
         assert version or name != "constraints.txt", f"{requirement.name} has no pin"
         assert not version or version.removeprefix("==") in requirement.specifier, f"{requirement}, pin {version}"
+
+
+@pytest.mark.parametrize("version", ["3.11.0", "3.12.0", "3.13.0"])
+def test_pinned_packages_admit_every_supported_python(version):
+    pinned = pins("constraints.txt")
+    refusing = []
+    for package in importlib.metadata.distributions():
+        needs = package.metadata.get("Requires-Python") or ""
+        is_pinned = pinned.get(canonicalize_name(package.name)) == f"=={package.version}"
+        if is_pinned and version not in SpecifierSet(needs):
+            refusing.append(f"{package.name} {package.version} needs Python {needs}")
+    assert not refusing
 
 
 def test_torch_is_the_tested_build():
