@@ -1,5 +1,8 @@
 // Attention weights: a heatmap for the chosen layer and head, and one query's weights as a tint of the sentence.
 
+// A canvas cannot be styled by CSS, and at first it stands in no page to read the style of: --blue once more.
+const BLUE = "#2587c6";
+
 function render({ model, el }) {
   const root = stage("attention");
   const state = { layer: 0, head: -1, query: Infinity, tokens: [], weights: new Float32Array(0), rows: [], canvas: null, cell: 0 };
@@ -136,7 +139,7 @@ function render({ model, el }) {
     const [count, step] = [state.tokens.length, 2 * state.cell];
     const pen = state.canvas.getContext("2d");
     pen.clearRect(0, 0, state.canvas.width, state.canvas.height);
-    pen.fillStyle = getComputedStyle(root).getPropertyValue("--blue");
+    pen.fillStyle = BLUE;
     for (let place = 0; place < values.length; place += 1) {
       pen.globalAlpha = tint(values[place] / peak);
       if (pen.globalAlpha) pen.fillRect((place % count) * step, Math.floor(place / count) * step, step - 2, step - 2);
