@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.browser.needs import cells_to_run, code_cells
 from tests.browser.page import VIEWPORT, NotebookPage, browser
-from tests.browser.server import JupyterServer
+from tests.browser.server import REPOSITORY, JupyterServer
 
 SCREENSHOTS = Path(__file__).resolve().parent / "screenshots"
 
@@ -19,12 +19,14 @@ def look(notebook: Path, everything: bool, themes: list[str], width: int, only: 
     """Run the notebook's explorers (or all its cells), take its pictures, print what went wrong on the way."""
     SCREENSHOTS.mkdir(exist_ok=True)
     taken: list[Path] = []
-    with JupyterServer({"notebooks": notebook.parent}) as server, browser() as running:
+    inside = notebook.is_relative_to(REPOSITORY)
+    folder = notebook.parent.relative_to(REPOSITORY).as_posix() if inside else "notebooks"
+    with JupyterServer({folder: notebook.parent}) as server, browser() as running:
         page = running.new_context(viewport={**VIEWPORT, "width": width}).new_page()
         page.on("console", lambda message: message.type == "error" and print(f"  console error: {message.text[:500]}"))
         page.on("pageerror", lambda error: print(f"  page error: {error}"))
         shown = NotebookPage(page, notebook)
-        shown.open(server.url, server.token, f"notebooks/{notebook.name}")
+        shown.open(server.url, server.token, f"{folder}/{notebook.name}")
         cells = code_cells(shown.cells) if everything else cells_to_run(shown.cells, only)
         for cell_id in cells:
             started = time.monotonic()

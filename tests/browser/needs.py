@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import symtable
 from dataclasses import dataclass, field
 
 TAG = "explorer"
@@ -27,29 +28,30 @@ def _base(node: ast.AST) -> str | None:
     return node.id if isinstance(node, ast.Name) else None
 
 
+def _globals_used(table: symtable.SymbolTable) -> set[str]:
+    """Return the names that functions, classes and comprehensions inside a scope look up in the cell's own scope."""
+    found: set[str] = set()
+    for inner in table.get_children():
+        found |= {symbol.get_name() for symbol in inner.get_symbols() if symbol.is_global()} | _globals_used(inner)
+    return found
+
+
 def names_of(source: str) -> Names:
     """Return the names that a cell's code sets, changes and uses; code that cannot be read has none."""
-    lines = ["" if line.lstrip().startswith(("%", "!")) else line for line in source.split("\n")]
-    names = Names()
+    code = "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.split("\n"))
     try:
-        tree = ast.parse("\n".join(lines))
+        tree, table = ast.parse(code), symtable.symtable(code, "cell", "exec")
     except SyntaxError:
-        return names
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name):
-            (names.uses if isinstance(node.ctx, ast.Load) else names.sets).add(node.id)
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
-            names.sets.add(node.name)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            names.sets.update((alias.asname or alias.name).split(".")[0] for alias in node.names)
-        elif isinstance(node, ast.Attribute | ast.Subscript) and not isinstance(node.ctx, ast.Load):
-            names.changes.add(_base(node) or "")
-        if isinstance(node, ast.AugAssign):
-            names.changes.add(_base(node.target) or "")
-    names.sets -= names.changes
-    names.uses |= names.changes
-    names.uses -= set(dir(builtins))
-    return names
+        return Names()
+    stored = {node for node in ast.walk(tree) if not isinstance(getattr(node, "ctx", ast.Load()), ast.Load)}
+    added = {node.target for node in ast.walk(tree) if isinstance(node, ast.AugAssign)}
+    plain = {node.id for node in stored - added if isinstance(node, ast.Name)}
+    changes = {_base(node) for node in added | {node for node in stored if not isinstance(node, ast.Name)}}
+    own = table.get_symbols()
+    sets = {symbol.get_name() for symbol in own if symbol.is_assigned() or symbol.is_imported()}
+    uses = {symbol.get_name() for symbol in own if symbol.is_referenced()} | _globals_used(table)
+    changes &= sets | uses
+    return Names(sets - (changes - plain), changes, (uses | changes) - set(dir(builtins)))
 
 
 def tags(cell: dict) -> list[str]:

@@ -20,6 +20,7 @@ from tests import offline
 REPOSITORY = Path(__file__).resolve().parents[2]
 USER_SETTINGS = REPOSITORY / "binder" / "overrides.json"
 NOTEBOOK_FOLDERS = ("chapters", "labs")
+PICTURES = "book/_static"  # what notebooks show by a relative address
 START_SECONDS = 90
 IDLE_SECONDS = 900  # a server whose owner was killed outright ends itself after this long
 
@@ -94,7 +95,7 @@ class JupyterServer:
         """Copy the folders, so that running and saving never touches the checkout."""
         self.root = self.home / "root"
         self.root.mkdir()
-        for name, folder in self.folders.items():
+        for name, folder in {PICTURES: REPOSITORY / PICTURES, **self.folders}.items():
             if folder.is_dir():
                 ignored = shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__")
                 shutil.copytree(folder, self.root / name, ignore=ignored)

@@ -71,6 +71,18 @@ def test_needs_follow_names_changes_and_tags():
     assert cells_to_run(cells, ["part"]) == ["setup", "new", "part"]
 
 
+def test_names_inside_functions_are_their_own():
+    cells = [
+        code("setup", "import math"),
+        code("helper", "def helper(text):\n    size = len(text)\n    return size"),
+        code("size", "size = 3\nsize += 1"),
+        code("other", "[size for text in 'ab' for size in (1, 2)]\nclass A:\n    size = 2"),
+        code("show", "def show(text):\n    return size + len(text)"),
+        code("explorer", "show('a')", "explorer"),
+    ]
+    assert cells_to_run(cells) == ["setup", "size", "show", "explorer"]
+
+
 def test_a_need_that_is_no_cell_is_an_error():
     with pytest.raises(ValueError, match="needs:gone"):
         cells_to_run([code("only", "1", "explorer", "needs:gone")])
