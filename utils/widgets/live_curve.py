@@ -31,7 +31,7 @@ class LiveCurveView(Explorer):
     done = traitlets.Bool(False).tag(sync=True)
 
     def _runs(self) -> dict[str, np.ndarray]:
-        runs = {**self.background, "training": self.points}
+        runs = {"training": self.points, **self.background}
         return {name: np.frombuffer(data, "<f4").reshape(2, -1) for name, data in runs.items()}
 
     def says(self) -> str:
@@ -43,6 +43,8 @@ class LiveCurveView(Explorer):
 
     def still(self) -> str:
         runs = self._runs()
+        planned = max([self.total_steps, *runs["training"][0]])
+        runs = {name: run[:, run[0] <= (planned or np.inf)] for name, run in runs.items()}
         steps = np.concatenate([run[0] for run in runs.values()])
         span = [steps.min(), steps.max()] if len(steps) else [0.0, 1.0]
         for label, value in self.references.items():

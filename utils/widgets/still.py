@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-BLUE, ORANGE, GRAY = "#2587C6", "#D55E00", "#7f7f7f"
+BLUE, GRAY = "#2587C6", "#7f7f7f"
+COLORS = (BLUE, "#D55E00", "#009E73", "#C06A98", GRAY)
 FONT = f'font-family="system-ui, sans-serif" font-size="12" fill="{GRAY}"'
 
 
@@ -55,14 +56,14 @@ def curves(runs: Mapping[str, tuple[Sequence[float], Sequence[float]]], says: st
     low, high = merged.min(axis=1), merged.max(axis=1)
     span = np.where(high > low, high - low, 1.0)
     body = f'<path d="M50 10V230H580" fill="none" stroke="{GRAY}"/>'
-    for (name, run), color in zip(points.items(), (ORANGE, BLUE, GRAY, "#009E73") * len(points), strict=False):
+    for index, (name, run) in enumerate(points.items()):
+        color = COLORS[index % len(COLORS)]
         run = run[:, np.isfinite(run).all(axis=0)]
         if run.shape[1]:
             x, y = 50 + 530 * (run[0] - low[0]) / span[0], 230 - 220 * (run[1] - low[1]) / span[1]
             path = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
             body += (f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"/>'
-                     f'<text x="580" y="{max(y[-1] - 5, 12):.0f}" text-anchor="end" fill="{color}">'
-                     f'{html.escape(name)}</text>')
+                     f'<text x="580" y="{20 + 16 * index}" text-anchor="end" fill="{color}">{html.escape(name)}</text>')
     for x, y, anchor, number in ((44, 20, "end", f"{high[1]:.2f}"), (44, 230, "end", f"{low[1]:.2f}"),
                                  (50, 246, "start", f"{low[0]:.0f}"), (580, 246, "end", f"{high[0]:.0f}")):
         body += f'<text x="{x}" y="{y}" text-anchor="{anchor}">{number}</text>'
