@@ -1,16 +1,34 @@
 """The named commands: `python -m utils.launch NAME`, and under `torchrun -m utils.launch NAME` on many processes."""
 
 import argparse
+import functools
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
 from utils import environment
-from utils.experiments import pretraining
+from utils.experiments import evaluation, pretraining
 
-PRETRAINED = {recipe.name: recipe for recipe in (pretraining.GPT_RECIPE, pretraining.BERT_RECIPE)}
+
+def pretrain(recipe: pretraining.Recipe, options: argparse.Namespace) -> Path | None:
+    """Pre-train by a recipe, as the command line asks for it."""
+    return pretraining.pretrain(recipe, options.max_steps, options.folder, options.fresh)
+
+
+def evaluate_pretrained(options: argparse.Namespace) -> Path:
+    """Evaluate the shipped models on the held-out reviews."""
+    return evaluation.evaluate_pretrained(options.folder)
+
+
+# A command takes the parsed options and returns where its result is, or None when it was cut short.
+COMMANDS: dict[str, Callable[[argparse.Namespace], Path | None]] = {
+    "reviews-gpt": functools.partial(pretrain, pretraining.GPT_RECIPE),
+    "reviews-bert": functools.partial(pretrain, pretraining.BERT_RECIPE),
+    "evaluate-pretrained": evaluate_pretrained,
+}
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
@@ -18,9 +36,9 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m utils.launch", description="Run one of the course's named experiments."
     )
-    parser.add_argument("name", choices=sorted(PRETRAINED))
+    parser.add_argument("name", choices=sorted(COMMANDS))
     parser.add_argument("--max-steps", type=int, help="stop after this step; the next call resumes there")
-    parser.add_argument("--folder", type=Path, help="where the finished model goes (default: the package's weights)")
+    parser.add_argument("--folder", type=Path, help="where the result goes (default: the package's assets)")
     parser.add_argument("--fresh", action="store_true", help="ignore an earlier checkpoint")
     parser.add_argument("--threads", type=int, help="CPU threads of this process")
     return parser.parse_args(argv)
@@ -37,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
             torch.cuda.set_device(environment.device())
         dist.init_process_group("nccl" if on_gpu else "gloo")
     try:
-        folder = pretraining.pretrain(PRETRAINED[options.name], options.max_steps, options.folder, options.fresh)
+        folder = COMMANDS[options.name](options)
         if folder is not None:
             print(f"saved {options.name} to {folder}")
     finally:
