@@ -5,11 +5,22 @@ from __future__ import annotations
 import ast
 import builtins
 import symtable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 TAG = "explorer"
 NEEDS = "needs:"
 COLAB = "colab"
+SCOPES = (
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.ClassDef,
+    ast.Lambda,
+    ast.ListComp,
+    ast.SetComp,
+    ast.DictComp,
+    ast.GeneratorExp,
+)
 
 
 @dataclass
@@ -36,6 +47,14 @@ def _globals_used(table: symtable.SymbolTable) -> set[str]:
     return found
 
 
+def _own_scope(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield a cell's nodes, but nothing inside functions, classes and comprehensions, whose names are their own."""
+    for node in ast.iter_child_nodes(tree):
+        yield node
+        if not isinstance(node, SCOPES):
+            yield from _own_scope(node)
+
+
 def names_of(source: str) -> Names:
     """Return the names that a cell's code sets, changes and uses; code that cannot be read has none."""
     code = "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.split("\n"))
@@ -43,15 +62,21 @@ def names_of(source: str) -> Names:
         tree, table = ast.parse(code), symtable.symtable(code, "cell", "exec")
     except SyntaxError:
         return Names()
-    stored = {node for node in ast.walk(tree) if not isinstance(getattr(node, "ctx", ast.Load()), ast.Load)}
-    added = {node.target for node in ast.walk(tree) if isinstance(node, ast.AugAssign)}
-    plain = {node.id for node in stored - added if isinstance(node, ast.Name)}
-    changes = {_base(node) for node in added | {node for node in stored if not isinstance(node, ast.Name)}}
-    own = table.get_symbols()
-    sets = {symbol.get_name() for symbol in own if symbol.is_assigned() or symbol.is_imported()}
-    uses = {symbol.get_name() for symbol in own if symbol.is_referenced()} | _globals_used(table)
-    changes &= sets | uses
-    return Names(sets - (changes - plain), changes, (uses | changes) - set(dir(builtins)))
+    own = list(_own_scope(tree))
+    added = {node.target for node in own if isinstance(node, ast.AugAssign)}
+    sets = {node.id for node in own if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)} - {
+        node.id for node in added if isinstance(node, ast.Name)
+    }
+    for node in own:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            sets.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            sets |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+    parts = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute | ast.Subscript))
+    changes = {_base(node) for node in added} | {_base(node) for node in parts if not isinstance(node.ctx, ast.Load)}
+    uses = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()} | _globals_used(table)
+    changes &= sets | uses | {_base(node) for node in added}
+    return Names(sets, changes, (uses | changes) - set(dir(builtins)))
 
 
 def tags(cell: dict) -> list[str]:
