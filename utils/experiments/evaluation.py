@@ -106,10 +106,11 @@ def evaluate_masked(
     tokenizer: Tokenizer,
     train: Sequence[str],
     test: Sequence[str],
-    length: int = MASKED_LENGTH,
+    length: int | None = None,
     n: int | None = None,
 ) -> dict:
     """Masked-word accuracy beside the most frequent word's, and next-sentence accuracy, on the test texts."""
+    length = length or MASKED_LENGTH
     found = predict_masked(model, batches.tokenize(test, tokenizer), tokenizer, length, n)
     training = batches.tokenize(train, tokenizer)
     most_frequent = int(np.bincount(training.tokens).argmax())
