@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from utils import environment
-from utils.experiments import evaluation, pretraining
+from utils.experiments import evaluation, precision, pretraining
 
 
 def pretrain(recipe: pretraining.Recipe, options: argparse.Namespace) -> Path | None:
@@ -23,11 +23,17 @@ def evaluate_pretrained(options: argparse.Namespace) -> Path:
     return evaluation.evaluate_pretrained(options.folder)
 
 
+def measure_precisions(options: argparse.Namespace) -> Path:
+    """Measure training in fp32, bf16 and fp16."""
+    return precision.measure_precisions(options.folder)
+
+
 # A command takes the parsed options and returns where its result is, or None when it was cut short.
 COMMANDS: dict[str, Callable[[argparse.Namespace], Path | None]] = {
     "reviews-gpt": functools.partial(pretrain, pretraining.GPT_RECIPE),
     "reviews-bert": functools.partial(pretrain, pretraining.BERT_RECIPE),
     "evaluate-pretrained": evaluate_pretrained,
+    "mixed-precision": measure_precisions,
 }
 
 
