@@ -1,8 +1,9 @@
 """Checkpoints: written whole or not at all, read without running code, checked before anything changes."""
 
+import contextlib
 import os
-import pickle
 import random
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 FORMAT = 1
+PARTS = {"config", "step", "micro_batches", "skipped_in_a_row", "model", "optimizers", "scaler", "random_states"}
 
 
 class CheckpointError(ValueError):
@@ -30,12 +32,14 @@ def write_atomically(path: Path, write) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
+    except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
+        reason = getattr(error, "strerror", None) or error
         raise CheckpointError(
-            f"expected to write {path}, got: {error.strerror or error}; choose a folder you may write to, "
-            f"with space left"
+            f"expected to write {path}, got: {reason}; choose a folder you may write to, with space left"
         ) from error
+    finally:
+        with contextlib.suppress(OSError):  # gone after the rename; never there if the folder is none
+            aside.unlink()
 
 
 def random_state() -> dict[str, Any]:
@@ -75,17 +79,21 @@ def load(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
+        # The file is a zip archive with a checksum for each part; torch.load does not compare them.
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(
             f"expected a checkpoint at {path}, found nothing; check the path, or start from the beginning"
         ) from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged file can fail anywhere in the zip and pickle readers
         raise CheckpointError(
             f"expected a checkpoint in {path}, got a damaged or foreign file ({type(error).__name__}); "
             f"delete it, and resume from an older one"
         ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not PARTS <= content.keys():
         raise CheckpointError(
             f"expected a checkpoint of format {FORMAT} in {path}, got another kind of file; was it written by "
             f"Trainer.save?"
@@ -102,6 +110,7 @@ def check_same(expected: dict[str, Any], found: dict[str, Any], what: str) -> No
     ]
     if differences:
         raise CheckpointError(
-            f"expected a checkpoint of the same {what}, got one that differs in {'; '.join(differences)}; "
+            f"expected a checkpoint of the same {what}, got one with {len(differences)} differences: "
+            f"{'; '.join(differences[:6])}; "
             f"build the {what} as it was when the checkpoint was saved"
         )

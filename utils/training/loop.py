@@ -251,6 +251,11 @@ class Trainer:
         checkpoints.check_same(
             {name: tuple(tensor.shape) for name, tensor in self.model.state_dict().items()}, shapes, "model"
         )
+        checkpoints.check_same(
+            group_sizes(optimizer.state_dict() for optimizer in self.optimizers),
+            group_sizes(content["optimizers"]),
+            "set of trainable parameters",
+        )
         self.model.load_state_dict(content["model"])
         for optimizer, state in zip(self.optimizers, content["optimizers"], strict=True):
             optimizer.load_state_dict(state)
@@ -262,3 +267,12 @@ class Trainer:
     def _comparable(self) -> dict:
         """The configuration as it must be the same for a resume to be exact."""
         return {**dataclasses.asdict(self.config), "betas": list(self.config.betas), "ranks": environment.world_size()}
+
+
+def group_sizes(states: Iterable[dict]) -> dict[str, int]:
+    """Number of parameters in each group of each optimizer, from the optimizers' state dictionaries."""
+    return {
+        f"optimizer {i}, group {j}": len(group["params"])
+        for i, state in enumerate(states)
+        for j, group in enumerate(state["param_groups"])
+    }
