@@ -5,7 +5,6 @@ neither on the file's order nor on the machine; training reviews that share a 13
 dropped.
 """
 
-import functools
 import hashlib
 import json
 import os
@@ -58,17 +57,18 @@ def split_rows(texts: list[str], held_out: dict[str, int]) -> dict[str, list[int
     return rows
 
 
-@functools.cache
-def _rows(name: str) -> dict[str, list[int]]:
+def _rows(name: str, texts: list[str]) -> dict[str, list[int]]:
     """The split of a data set; kept in the cache folder, because the search for shared passages takes seconds."""
-    key = hashlib.sha256(json.dumps([sources.REVIEWS_SHA256, HELD_OUT[name], SHINGLE_WORDS]).encode()).hexdigest()[:16]
+    # Row numbers hold for one order of the rows, and the hub's copy may come in another than the package's.
+    content = hashlib.sha256("\0".join(texts).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([content, HELD_OUT[name], SHINGLE_WORDS]).encode()).hexdigest()[:16]
     path = environment.cache_folder() / f"split-{name}-{key}.json"
     if path.is_file():
         try:
             return json.loads(path.read_text())
         except ValueError:
             pass  # a half-written file of an interrupted process: made again below
-    rows = split_rows(sources.load_reviews(name)["text"][:], HELD_OUT[name])
+    rows = split_rows(texts, HELD_OUT[name])
     _keep(path, json.dumps(rows))
     return rows
 
@@ -92,7 +92,7 @@ def reviews(name: str, split: str) -> datasets.Dataset:
     if split not in SPLITS:
         raise ValueError(f"split: expected one of {SPLITS}, got {split!r}")
     data = sources.load_reviews(name)
-    rows = _rows(name)[split]
+    rows = _rows(name, data["text"][:])[split]
     chosen = data.select(rows)
     return datasets.Dataset.from_dict(
         {"text": [clean(text) for text in chosen["text"]], "label": chosen["label"][:], "row": rows}
@@ -114,6 +114,8 @@ def documents_from_file(path: str | Path) -> list[str]:
             f"own text: expected UTF-8 text in {path}, got other bytes at position {error.start}; "
             f"save the file as UTF-8"
         ) from None
+    except OSError as error:
+        raise ValueError(f"own text: expected a text file at {path} that can be read, got: {error.strerror}") from None
     documents = [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]
     if not documents:
         raise ValueError(f"own text: expected some text in {path}, got an empty file")
@@ -131,7 +133,7 @@ def labelled_texts_from_csv(
 
     try:
         table = pd.read_csv(path)
-    except (FileNotFoundError, pd.errors.EmptyDataError, UnicodeDecodeError, pd.errors.ParserError) as error:
+    except (OSError, pd.errors.EmptyDataError, UnicodeDecodeError, pd.errors.ParserError) as error:
         raise ValueError(f"own CSV: expected a readable CSV file at {path}, got: {error}") from None
     missing = [column for column in (text_column, label_column) if column not in table.columns]
     if missing:
@@ -140,7 +142,7 @@ def labelled_texts_from_csv(
             f"the file has {list(table.columns)}; rename them or pass text_column= and label_column="
         )
     table = table.dropna(subset=[text_column, label_column])
-    labels = pd.to_numeric(table[label_column], errors="coerce")
+    labels = pd.to_numeric(table[label_column], errors="coerce").astype(float)
     if len(table) == 0 or labels.isna().any() or (labels < 0).any() or (labels % 1 != 0).any():
         raise ValueError(
             f"own CSV: expected at least one row and labels 0, 1, … in {label_column!r}, "
