@@ -10,6 +10,7 @@ import os
 import platform
 import random
 import socket
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +76,16 @@ def online(timeout: float = 2.0) -> bool:
         for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
     ):
         return False
+    answers: list[bool] = []
+    # In a thread, because the look-up of the host's name knows no timeout.
+    asking = threading.Thread(target=lambda: answers.append(_hub_answers(timeout)), daemon=True)
+    asking.start()
+    asking.join(timeout)
+    return answers == [True]
+
+
+def _hub_answers(timeout: float) -> bool:
+    """Whether a connection to the hub opens."""
     try:
         with socket.create_connection((HUB_HOST, 443), timeout=timeout):
             return True
