@@ -94,7 +94,7 @@ def load_model(name_or_folder: str | Path) -> tuple[nn.Module, Tokenizer]:
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise WeightsError(
             f"expected the config.json of a course model (gpt or bert) in {folder}, got: {error!r}; "
-            f"for a Hugging Face model use load_hugging_face_bert or load_hugging_face_gpt2"
+            f"for a Hugging Face BERT use load_encoder"
         ) from error
     fit_weights(model, load_weights(folder / "model.safetensors"))
     return model.eval(), sources.load_tokenizer(folder)
@@ -178,6 +178,8 @@ def bert_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         name = name.removeprefix("bert.")
         for theirs, ours in BERT_NAMES.items():
             name = name.replace(theirs, ours)
+        # bert-base-uncased still has the names of its TensorFlow original.
+        name = name.replace("norm.gamma", "norm.weight").replace("norm.beta", "norm.bias")
         renamed[name] = tensor
     return renamed
 
