@@ -182,7 +182,10 @@ def pretrain(
     """Train by a recipe, resuming from the last checkpoint; returns the folder of the finished model on rank 0.
 
     A run cut short by `max_steps` is left in the cache folder to be resumed; a whole run is saved to `folder`.
+    Raises: ValueError for max_steps below 1; CheckpointError for a damaged checkpoint or one of another recipe.
     """
+    if max_steps is not None and max_steps < 1:
+        raise ValueError(f"max_steps: expected at least 1, got {max_steps}")
     run = environment.cache_folder() / "runs" / recipe.name
     checkpoint, log = run / "checkpoint.pt", run / "records.jsonl"
     texts = corpora.reviews("imdb", "train")["text"][:]
@@ -205,7 +208,7 @@ def pretrain(
         open(log, "a") as file,
         tqdm(total=last, initial=trainer.step, desc=recipe.name, mininterval=10, disable=environment.rank() > 0) as bar,
     ):
-        for record in trainer.fit(source):
+        for record in trainer.fit(source) if trainer.step < last else ():
             if environment.rank() == 0:
                 file.write(json.dumps({**dataclasses.asdict(record)}) + "\n")
                 bar.update(trainer.step - bar.n)
