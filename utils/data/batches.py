@@ -118,6 +118,7 @@ def next_token_batches(
     """Packed rows for a causal language model, without padding; endless unless `n` is given.
 
     Shapes: input_ids and targets (tokens_per_batch // length, length); targets are the ids one position on.
+    Raises: ValueError for a row longer than tokens_per_batch, or a corpus of fewer tokens.
     """
     slices = Slices(corpus, tokens_per_batch, separator, seed)
     world = environment.world_size()
@@ -125,6 +126,8 @@ def next_token_batches(
     def make(m: int) -> Batch:
         text, length = torch.from_numpy(slices(m).astype(np.int64)), length_at(lengths, m // world)
         rows = tokens_per_batch // length
+        if rows == 0:
+            raise ValueError(f"batches: expected rows of at most tokens_per_batch={tokens_per_batch}, got {length}")
         return {
             "input_ids": text[: rows * length].view(rows, length),
             "targets": text[1 : rows * length + 1].view(rows, length),
