@@ -49,6 +49,12 @@ class TransformerConfig:
             problems.append(f"n_heads={self.n_heads} (a divisor of d_model={self.d_model})")
         if not problems and (self.n_heads % self.kv_heads if self.kv_heads > 0 else True):
             problems.append(f"n_kv_heads={self.n_kv_heads} (a divisor of n_heads={self.n_heads})")
+        if self.d_ff is not None and (not isinstance(self.d_ff, int) or self.d_ff < 1):
+            problems.append(f"d_ff={self.d_ff} (a whole number from 1)")
+        if not isinstance(self.n_segments, int) or self.n_segments < 0:
+            problems.append(f"n_segments={self.n_segments} (a whole number from 0)")
+        if not problems and self.positions == "rotary" and self.d_model // self.n_heads % 2:
+            problems.append(f"n_heads={self.n_heads} (an even d_model / n_heads for rotary positions)")
         if not 0.0 <= self.dropout < 1.0:
             problems.append(f"dropout={self.dropout} (from 0 to below 1)")
         for name, known in (
