@@ -82,9 +82,9 @@ def one_overflow(answer, draw):
             hint="exp(89) is already infinite in fp32. The softmax does not change when the largest score is "
                  "subtracted from all of them first; torch.softmax does so.",
         )
-    is_equal(
-        weights, oracles.attention_weights(300 * query[None], keys)[0], problem="The weights of large scores are wrong."
-    )
+    # A score of 1000 has a rounding error of about 1e-4 in fp32.
+    expected = oracles.attention_weights(300 * query[None], keys)[0]
+    is_equal(weights, expected, tolerance=2e-3, problem="The weights of large scores are wrong.")
 
 
 # Exercise 2: the causal mask and the padding mask

@@ -1,13 +1,15 @@
 """Calling a student's function so that whatever it does can be shown: an error, a hang, a changed input."""
 
 import contextlib
+import ctypes
 import dis
 import inspect
 import linecache
 import sys
 import sysconfig
-import time
+import threading
 import traceback
+import types
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 
 import torch
 
-SECONDS = 10.0
+SECONDS = 5.0
 SHOWN, SHOWN_EXACTLY = 36, 12  # tensors up to so many numbers are written out on a card, with two or four decimals
 # Code under these folders is a library's: errors are reported at the last line outside them.
 LIBRARIES = tuple({str(Path(folder)) for folder in (
@@ -60,7 +62,7 @@ class Answer:
             with contextlib.redirect_stderr(sys.stdout), warnings.catch_warnings():
                 # nbgrader gives no points to a cell that writes to stderr, and a warning is no mistake.
                 warnings.simplefilter("ignore")
-                result = _call_until(self.function, given, time.monotonic() + self.seconds)
+                result = _call_within(self.seconds, self.function, given)
         except TookTooLong as stopped:
             raise NotYet(f"Your function was stopped after {self.seconds:g} seconds.", _where(stopped),
                          "Look for a loop that never ends: does its condition ever become false?") from None
@@ -130,19 +132,42 @@ def _described(function: Callable, arguments: tuple) -> dict[str, str]:
     return {name: describe(argument) for name, argument in zip(names, arguments, strict=True)}
 
 
-def _call_until(function: Callable, arguments: list, end: float) -> Any:
-    """Call under a trace that raises at the first line after `end`: it works on every system and in every thread."""
-    def trace(frame, event, argument):
-        if time.monotonic() > end:
-            raise TookTooLong
-        return trace if _is_students(frame.f_code.co_filename) else None
+def _call_within(seconds: float, function: Callable, arguments: list) -> Any:
+    """Call, and raise TookTooLong in the function once `seconds` have passed: in any thread, on every system."""
+    finished, guard = threading.Event(), threading.Lock()
+    caller, here = threading.get_ident(), sys._getframe()
 
-    before = sys.gettrace()
-    sys.settrace(trace)
+    def stop() -> None:
+        wait = seconds
+        while not finished.wait(wait):
+            with guard:
+                # The stack is asked as well: an exception may arrive just before `finished` is set.
+                if finished.is_set() or not _is_on_stack(here, caller):
+                    return
+                _raise_in(caller, TookTooLong)
+            wait = 0.05  # again, because a bare `except:` in a loop may swallow it
+
+    threading.Thread(target=stop, daemon=True).start()
     try:
         return function(*arguments)
     finally:
-        sys.settrace(before)
+        with contextlib.suppress(TookTooLong), guard:
+            finished.set()
+            _raise_in(caller, None)
+
+
+def _is_on_stack(frame: types.FrameType, thread: int) -> bool:
+    """Whether a thread is still inside the call that `frame` belongs to."""
+    at = sys._current_frames().get(thread)
+    while at is not None and at is not frame:
+        at = at.f_back
+    return at is frame
+
+
+def _raise_in(thread: int, error: type[BaseException] | None) -> None:
+    """Raise `error` in a thread at its next Python instruction; None takes back one that has not arrived."""
+    reference = None if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), reference)
 
 
 def _is_students(filename: str) -> bool:

@@ -1,16 +1,18 @@
 """How verdicts look: a small card as HTML, with the same words as plain text.
 
-Colours come from the page's own text colour and one accent, at home on light and dark themes; a symbol and words
-always say the same as the colour.
+Colors come from the page's own text color and one accent, at home on light and dark themes; a symbol and words
+always say the same as the color.
 """
 
 import html
 
 from utils.checks.grading import RIGHT, TO_DO, WRONG, Exercise, Verdict
 
-# Okabe and Ito's blue, vermilion and green: told apart by colour-blind readers.
+# Okabe and Ito's blue, vermilion and green: told apart by color-blind readers.
 ACCENTS = {TO_DO: ("0,114,178", "○"), WRONG: ("213,94,0", "✗"), RIGHT: ("0,158,115", "✓")}
 HEADINGS = {TO_DO: "Not done yet", WRONG: "Not yet", RIGHT: "Correct"}
+INPUTS = "Input (each run draws a fresh one)"
+OPEN_INPUTS = 240  # characters; a longer input is folded
 LABELS = {"expected": "Expected", "got": "Got", "line": "Line", "error": "Error", "where": "Where"}
 
 
@@ -23,14 +25,13 @@ def verdict_card(exercise: Exercise, verdict: Verdict) -> dict[str, str]:
     lines = [("", text) for text in _opening(verdict)]
     if verdict.problem is not None:
         problem = verdict.problem
-        lines += [("Input", f"{name} = {text}") for name, text in verdict.arguments.items()]
-        lines += [(LABELS.get(name, name), text) for name, text in problem.facts.items()]
         if problem.hint:
             lines.append(("Hint", problem.hint))
-        lines.append(("Again", f"each run draws fresh inputs; these had seed {verdict.seed}"))
+        lines += [(LABELS.get(name, name), text) for name, text in problem.facts.items()]
     held = [(RIGHT, one.statement) for one in verdict.held]
     failed = [(WRONG, verdict.failed.statement)] if verdict.failed else []
-    return _bundle(verdict.status, heading, status, held + failed, lines)
+    inputs = [f"{name} = {text}" for name, text in verdict.arguments.items()]
+    return _bundle(verdict.status, heading, status, held + failed, lines, inputs)
 
 
 def summary_card(title: str, rows: list[tuple[Exercise, Verdict | None]]) -> dict[str, str]:
@@ -57,14 +58,16 @@ def _points(count: int) -> str:
     return f"{count} point" if count == 1 else f"{count} points"
 
 
-def _bundle(status: str, heading: str, result: str, items: list[tuple[str, str]], lines: list[tuple[str, str]]):
+def _bundle(status: str, heading: str, result: str, items: list[tuple[str, str]], lines: list[tuple[str, str]],
+            inputs: list[str] | None = None) -> dict[str, str]:
     accent, symbol = ACCENTS[status]
     plain = [f"{symbol} {heading} · {result}"]
     plain += [f"  {ACCENTS[one][1]} {text}" for one, text in items]
     plain += [f"  {label}: {text}" if label else f"  {text}" for label, text in lines]
+    plain += [f"  {INPUTS}: {text}" for text in inputs or []]
     body = "".join(_item(*one) for one in items)
     body = f'<ul style="list-style:none;margin:6px 0;padding:0">{body}</ul>' if body else ""
-    body += "".join(_line(*one) for one in lines)
+    body += "".join(_line(*one) for one in lines) + (_inputs(inputs) if inputs else "")
     style = (f"border-left:5px solid rgb({accent});background:rgba({accent},0.10);padding:8px 14px;margin:4px 0;"
              "border-radius:3px;line-height:1.5;max-width:60em;overflow-wrap:anywhere")
     page = (f'<div role="group" aria-label="{html.escape(f"{heading}: {result}")}" style="{style}">'
@@ -75,7 +78,9 @@ def _bundle(status: str, heading: str, result: str, items: list[tuple[str, str]]
 
 def _item(status: str, text: str) -> str:
     accent, symbol = ACCENTS[status]
-    return (f'<li style="margin:0"><span style="color:rgb({accent});font-weight:bold" '
+    # Mixed with the text's own color, the accent keeps its contrast on light and dark pages.
+    color = f"color-mix(in srgb,rgb({accent}) 65%,currentColor)"
+    return (f'<li style="margin:0"><span style="color:{color};font-weight:bold" '
             f'role="img" aria-label="{HEADINGS[status]}">{symbol}</span> {html.escape(text)}</li>')
 
 
@@ -83,6 +88,16 @@ def _line(label: str, text: str) -> str:
     if not label:
         return f'<div style="margin:4px 0">{html.escape(text)}</div>'
     shown = html.escape(text)
-    if label in ("Input", "Expected", "Got", "Line", "Error", "Where"):
-        shown = f'<code style="background:none;color:inherit;padding:0">{shown}</code>'
+    if label in LABELS.values():
+        shown = _code(shown)
     return f'<div style="margin:2px 0"><strong>{html.escape(label)}:</strong> {shown}</div>'
+
+
+def _inputs(inputs: list[str]) -> str:
+    shown = "".join(f"<div>{_code(html.escape(text))}</div>" for text in inputs)
+    unfolded = " open" if sum(map(len, inputs)) <= OPEN_INPUTS else ""
+    return f'<details{unfolded} style="margin:2px 0"><summary><strong>{INPUTS}</strong></summary>{shown}</details>'
+
+
+def _code(text: str) -> str:
+    return f'<code style="background:none;color:inherit;padding:0">{text}</code>'
