@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from utils import environment
-from utils.experiments import evaluation, precision, pretraining
+from utils.experiments import evaluation, fine_tuning, precision, pretraining, sentiment
 
 
 def pretrain(recipe: pretraining.Recipe, options: argparse.Namespace) -> Path | None:
@@ -28,12 +28,26 @@ def measure_precisions(options: argparse.Namespace) -> Path:
     return precision.measure_precisions(options.folder)
 
 
+def fine_tune_curve(options: argparse.Namespace) -> Path:
+    """Fine-tune classifiers from each start, at each number of labels; finished ones are kept."""
+    path = (options.folder or fine_tuning.RESULTS.parent) / fine_tuning.RESULTS.name
+    fine_tuning.fine_tune_curve(path=path, fresh=options.fresh)
+    return path
+
+
+def train_sentiment_adapter(options: argparse.Namespace) -> Path:
+    """Train the shipped LoRA adapter."""
+    return sentiment.sentiment_lora(options.folder)
+
+
 # A command takes the parsed options and returns where its result is, or None when it was cut short.
 COMMANDS: dict[str, Callable[[argparse.Namespace], Path | None]] = {
     "reviews-gpt": functools.partial(pretrain, pretraining.GPT_RECIPE),
     "reviews-bert": functools.partial(pretrain, pretraining.BERT_RECIPE),
     "evaluate-pretrained": evaluate_pretrained,
     "mixed-precision": measure_precisions,
+    "fine-tune-curve": fine_tune_curve,
+    "sentiment-lora": train_sentiment_adapter,
 }
 
 

@@ -170,8 +170,15 @@ def base_fingerprint(model: nn.Module, without: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
-def save_adapter(folder: Path, model: nn.Module, config: LoRAConfig, base: str, card: dict[str, Any]) -> None:
-    """Write `adapter.safetensors` (fp32), `adapter.json` (settings, the base's name and hash) and `card.json`.
+def save_adapter(
+    folder: Path,
+    model: nn.Module,
+    config: LoRAConfig,
+    base: str,
+    card: dict[str, Any],
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write `adapter.safetensors`, `adapter.json` (settings, the base's name and hash) and `card.json`.
 
     Raises: ValueError for a model without adapters, or with merged ones.
     """
@@ -180,7 +187,7 @@ def save_adapter(folder: Path, model: nn.Module, config: LoRAConfig, base: str, 
     weights = adapter_weights(model)
     settings = {**asdict(config), "base": base, "base_sha256": base_fingerprint(model, tuple(weights))}
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "adapter.safetensors").write_bytes(save({name: t.contiguous() for name, t in weights.items()}))
+    (folder / "adapter.safetensors").write_bytes(save({name: t.to(dtype).contiguous() for name, t in weights.items()}))
     (folder / "adapter.json").write_text(json.dumps(settings, indent=1) + "\n")
     (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
 
