@@ -166,10 +166,14 @@ def bars(
         group = array_of("values", group, dims=1)
         if len(group) != len(labels):
             raise ValueError(f"values: expected {len(labels)}, one a label, got {len(group)}")
-        figure.add_bar(x=[str(label) for label in labels], y=group, name=name, marker={"color": style(index)[0]},
-                       error_y=_error_bars(group, spans.get(name)), showlegend=len(groups) > 1,
-                       texttemplate="%{y:.3g}" if len(labels) * len(groups) <= 12 else None,
-                       textposition="inside", insidetextanchor="start", insidetextfont={"color": "white"})
+        color = style(index)[0]
+        # A pale fill, so that the lower half of an interval is seen on it.
+        figure.add_bar(x=[str(label) for label in labels], y=group, name=name,
+                       marker={"color": _tint(color, 0.45), "line": {"color": color, "width": 1.5}},
+                       error_y=_error_bars(group, spans.get(name)), showlegend=len(groups) > 1)
+    if len(groups) == 1:
+        ticks = [f"{html.escape(str(label))}<br><b>{value:.3g}</b>" for label, value in zip(labels, group, strict=True)]
+        figure.update_xaxes(tickmode="array", tickvals=list(range(len(ticks))), ticktext=ticks)
     figure.update_layout(barmode="group", bargap=0.5 if len(groups) == 1 else 0.3)
     figure.update_xaxes(type="category", showgrid=False)
     return figure
@@ -215,10 +219,14 @@ def _running_mean(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def _add_band(figure: Figure, name: str, x: np.ndarray, limits: tuple[np.ndarray, np.ndarray], color: str) -> None:
-    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
     figure.add_scatter(x=np.concatenate([x, x[::-1]]), y=np.concatenate([limits[1], limits[0][::-1]]), fill="toself",
-                       fillcolor=f"rgba({red},{green},{blue},0.2)", line={"width": 0}, hoverinfo="skip",
+                       fillcolor=_tint(color, 0.2), line={"width": 0}, hoverinfo="skip",
                        name=f"{name}: interval", showlegend=False)
+
+
+def _tint(color: str, opacity: float) -> str:
+    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"
 
 
 def _error_bars(group: np.ndarray, errors: Any) -> dict | None:
@@ -233,7 +241,7 @@ def _error_bars(group: np.ndarray, errors: Any) -> dict | None:
         raise ValueError(f"errors: expected shape ({len(group)},) or ({len(group)}, 2), got {spans.shape}")
     if (up < 0).any() or (down < 0).any():
         raise ValueError("errors: expected half-widths of at least 0, or bounds (lower, upper) around each value")
-    return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "color": GRAY, "thickness": 1.5}
+    return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "color": GRAY, "thickness": 2.5, "width": 6}
 
 
 def _scale(figure: Figure, data: Mapping, limits: Mapping, references: Mapping, log_x: bool, log_y: bool) -> None:
