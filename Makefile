@@ -22,9 +22,10 @@ install: .venv/.installed  ## make .venv and install the course (the other comma
 .venv/.installed: pyproject.toml constraints.txt requirements-weights.txt install.py binder/overrides.json
 	@$(PYTHON) install.py $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))
 
-# The settings that JupyterLab starts with are binder/overrides.json, which install.py copies into the environment.
+# A file as argument would make its folder the root and leave the labs out, so it is the default address.
+# JupyterLab's settings (no news pop-up) are binder/overrides.json; install.py copies them into the environment.
 lab: .venv/.installed  ## open JupyterLab on chapter 00
-	@$(PY) -m jupyterlab $(AS_ROOT) $(LAB_ARGS) chapters/00_start_here.ipynb
+	@$(PY) -m jupyterlab $(AS_ROOT) --LabApp.default_url=/lab/tree/chapters/00_start_here.ipynb $(LAB_ARGS)
 
 test: .venv/.installed  ## run ruff, the unit tests and every notebook, with the network cut off
 	@$(PY) tests/run.py
