@@ -241,7 +241,8 @@ def _error_bars(group: np.ndarray, errors: Any) -> dict | None:
         raise ValueError(f"errors: expected shape ({len(group)},) or ({len(group)}, 2), got {spans.shape}")
     if (up < 0).any() or (down < 0).any():
         raise ValueError("errors: expected half-widths of at least 0, or bounds (lower, upper) around each value")
-    return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "color": GRAY, "thickness": 2.5, "width": 6}
+    return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "color": GRAY, "thickness": 2.5,
+            "width": 6}
 
 
 def _scale(figure: Figure, data: Mapping, limits: Mapping, references: Mapping, log_x: bool, log_y: bool) -> None:
