@@ -181,12 +181,12 @@ def unpack(text: str, n: int) -> np.ndarray:
     return np.unpackbits(np.frombuffer(bytes.fromhex(text), dtype=np.uint8))[:n].astype(bool)
 
 
-def load_curve(path: Path = RESULTS) -> dict:
+def load_curve(path: Path | None = None) -> dict:
     """The result file, each run's `correct` unpacked to booleans (n_test,).
 
     Raises: ValueError if it is missing or damaged.
     """
-    result = read(path)
+    result = read(path or RESULTS)
     for run in result["runs"]:
         run["correct"] = unpack(run["correct"], result["n_test"])
     return result
