@@ -4,6 +4,7 @@ weights.
 Only here do Hugging Face's own parameter names appear.
 """
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -69,14 +70,33 @@ def save_model(
     card: dict[str, Any],
     dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Write `config.json`, `model.safetensors` (half precision), `tokenizer.json` and the model card `card.json`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.safetensors").write_bytes(
-        save({name: t.detach().cpu().to(dtype).contiguous() for name, t in model.state_dict().items()})
-    )
-    (folder / "config.json").write_text(json.dumps({"family": family, **model.config.to_dict()}, indent=1) + "\n")
-    (folder / "tokenizer.json").write_text(tokenizer.to_str() + "\n")
-    (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+    """Write `config.json`, `model.safetensors` (half precision), `tokenizer.json` and the model card `card.json`.
+
+    Raises: WeightsError without write permission or space; files of an earlier model stay.
+    """
+    parts = {}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = save({name: t.detach().cpu().to(dtype).contiguous() for name, t in model.state_dict().items()})
+        card = {**card, "weights_sha256": hashlib.sha256(weights).hexdigest()}
+        contents = {
+            "config.json": (json.dumps({"family": family, **model.config.to_dict()}, indent=1) + "\n").encode(),
+            "tokenizer.json": (tokenizer.to_str() + "\n").encode(),
+            "card.json": (json.dumps(card, indent=1) + "\n").encode(),
+            "model.safetensors": weights,
+        }
+        for name, content in contents.items():
+            parts[name] = folder / f".{name}.part"
+            parts[name].write_bytes(content)
+        for name, part in parts.items():
+            part.replace(folder / name)
+    except OSError as error:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+        raise WeightsError(
+            f"expected to write a model to {folder}, got: {error.strerror or error}; choose a folder you may write "
+            f"to, with space left"
+        ) from error
 
 
 def load_model(name_or_folder: str | Path) -> tuple[nn.Module, Tokenizer]:
@@ -97,7 +117,19 @@ def load_model(name_or_folder: str | Path) -> tuple[nn.Module, Tokenizer]:
             f"for a Hugging Face BERT use load_encoder"
         ) from error
     fit_weights(model, load_weights(folder / "model.safetensors"))
+    check_weights_of_card(folder)
     return model.eval(), sources.load_tokenizer(folder)
+
+
+def check_weights_of_card(folder: Path) -> None:
+    """Raise WeightsError unless the weights are those that the model card beside them describes, if there is one."""
+    card = folder / "card.json"
+    expected = json.loads(card.read_text()).get("weights_sha256") if card.is_file() else None
+    if expected and sources.sha256(folder / "model.safetensors") != expected:
+        raise WeightsError(
+            f"expected the weights in {folder} that card.json describes (SHA-256 {expected[:16]}…), got others; "
+            f"the file is damaged or was replaced, install or train it again"
+        )
 
 
 def load_card(name: str) -> dict[str, Any]:
