@@ -107,7 +107,8 @@ def _comparison(got, expected, difference, tolerance: float) -> dict[str, str]:
     wrong = int((difference > tolerance).sum())
     # The whole last row around the worst place tells more than one number.
     row = index[:-1] if got.shape[-1] <= SHOWN_EXACTLY else index
-    return {"where": f"worst at {list(index)}; {wrong} of {got.numel()} numbers differ by more than {tolerance:g}",
+    worst, amount = ("first", "") if got.dtype == torch.bool else ("worst", f" by more than {tolerance:g}")
+    return {"where": f"{worst} at {list(index)}, whose row is shown; {wrong} of {got.numel()} entries differ{amount}",
             "expected": _values(expected[row]), "got": _values(got[row])}
 
 
