@@ -1,4 +1,4 @@
-"""The Transformer: the cache, causality, padding, the loss in pieces, windows over long documents, bad configurations."""
+"""The Transformer: the cache, causality, padding, the loss in pieces, windows over long documents, configurations."""
 
 import numpy as np
 import pytest
