@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import datasets
 import numpy as np
 import torch
 from tokenizers import Tokenizer
@@ -53,7 +54,11 @@ class Reviews:
 
 def tokenized_reviews(name: str, split: str, tokenizer: Tokenizer, max_length: int = MAX_LENGTH) -> Reviews:
     """A split of `corpora.reviews`, tokenized; long reviews are cut to `max_length` tokens."""
-    data = corpora.reviews(name, split)
+    return tokenized(corpora.reviews(name, split), tokenizer, max_length)
+
+
+def tokenized(data: datasets.Dataset, tokenizer: Tokenizer, max_length: int = MAX_LENGTH) -> Reviews:
+    """Labelled texts (columns `text` and `label`), tokenized; long ones are cut to `max_length` tokens."""
     texts = data["text"][:]
     return Reviews(texts, encode_texts(tokenizer, texts, max_length), data["label"][:])
 
