@@ -21,6 +21,7 @@ from utils.training.loop import Record, TrainConfig, Trainer
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 RESULT = Path(__file__).parent.parent / "assets" / "results" / "mixed_precision.json"
+COMMAND = "python -m utils.launch mixed-precision"
 SEPARATOR = 0  # id of the first special token of `train_byte_bpe`, which stands between documents
 SEEDS = (0, 1, 2, 3, 4)
 
@@ -207,7 +208,7 @@ def measure(device: torch.device | None = None) -> dict:
                 runs[precision].append(train_once(reviews, agreement, precision, seed, steps, device))
                 bar.update()
     return {
-        "command": "python -m utils.launch mixed-precision",
+        "command": COMMAND,
         "seeds": list(SEEDS),
         "hardware": environment.hardware(),
         "threads": torch.get_num_threads(),
@@ -233,6 +234,19 @@ def measure(device: torch.device | None = None) -> dict:
         "peak_bytes": peak_bytes(large, speed, device),
         "minutes": round((time.monotonic() - started) / 60, 1),
     }
+
+
+def load_result(path: Path = RESULT) -> dict:
+    """The committed result of the named command.
+
+    Raises: ValueError if the file is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"expected the results of mixed-precision in {path}, got: {error!r}; run: {COMMAND}"
+        ) from error
 
 
 def measure_precisions(folder: Path | None = None) -> Path:
