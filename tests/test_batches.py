@@ -157,7 +157,8 @@ def test_half_of_the_pairs_are_true_ones():
 
 
 def test_a_true_pair_is_contiguous_text_and_a_false_one_is_not():
-    ids = masking.MaskingIds(cls=2, sep=3, mask=4, first_word=8, vocab_size=100_008)
+    # The separator before the one document is 7, so that the text counts on from it: 7, 8, 9, …
+    ids = masking.MaskingIds(cls=2, sep=7, mask=4, first_word=8, vocab_size=100_008)
     seen = {0: 0, 1: 0}
     for part in masking.masked_pair_batches(numbered(), ids, ENDS, 32, 1024, seed=1, n=20):
         whole = torch.where(part["targets"] == IGNORE, part["input_ids"], part["targets"])
