@@ -4,7 +4,9 @@ Every notebook begins with `environment.report()` and takes its sizes from `envi
 cells fit a laptop and a GPU.
 """
 
+import ctypes
 import functools
+import gc
 import importlib.metadata
 import os
 import platform
@@ -101,6 +103,18 @@ def cache_folder() -> Path:
 def memory_gb() -> float:
     """Resident memory of this process in GB (10^9 bytes)."""
     return psutil.Process().memory_info().rss / 1e9
+
+
+def release_memory() -> None:
+    """Give what is no longer used back to the system, so that one notebook can train several models in turn.
+
+    After training, the C library keeps hundreds of megabytes in pieces for reuse; Linux's can be asked to let go.
+    """
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @dataclass(frozen=True)
