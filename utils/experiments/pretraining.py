@@ -1,8 +1,10 @@
 """Pre-training of the course's own models, `reviews-gpt` and `reviews-bert`, on the IMDB training reviews."""
 
 import dataclasses
+import itertools
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +19,12 @@ from utils import environment
 from utils.data import batches, corpora, masking, sources
 from utils.models.pretrained import save_model
 from utils.models.transformer import BERT, GPT, TransformerConfig
-from utils.training import objectives
+from utils.training import checkpoints, objectives
 from utils.training.loop import TrainConfig, Trainer
 
 SEED = 2017
 VOCAB_SIZE = 8192
+ALPHABET_SIZE = 200  # letters of the WordPiece vocabulary; rarer ones are unknown
 CHECKPOINT_SECONDS = 300
 SEPARATOR = "<|endoftext|>"
 # Reserved for later chapters: a vocabulary cannot grow without new rows in the embedding.
@@ -116,19 +119,33 @@ def train_byte_bpe(texts: list[str], vocab_size: int = VOCAB_SIZE) -> Tokenizer:
 
 
 def train_wordpiece(texts: list[str], vocab_size: int = VOCAB_SIZE) -> Tokenizer:
-    """Lower-cased WordPiece in BERT's format, with BERT's special tokens first. Raises: ValueError for no text."""
+    """Lower-cased WordPiece in BERT's format, with BERT's special tokens first; the same for the same texts.
+
+    Raises: ValueError for no text.
+    """
     if not any(texts):
         raise ValueError("tokenizer: expected some text, got none")
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    tokenizer.train_from_iterator(
-        texts,
-        trainers.WordPieceTrainer(
-            vocab_size=vocab_size, special_tokens=BERT_SPECIAL, limit_alphabet=200, show_progress=False
-        ),
+    normalizer, pre_tokenizer = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    counts = Counter(itertools.chain.from_iterable(normalizer.normalize_str(text) for text in texts))
+    letters = [letter for letter in sorted(counts, key=lambda c: (-counts[c], c)) if not letter.isspace()]
+    letters = sorted(letters[:ALPHABET_SIZE])
+    inner = [f"##{letter}" for letter in letters if len(pre_tokenizer.pre_tokenize_str(letter * 2)) == 1]
+    # Left to itself, the trainer numbers the letters inside of words in the random order of a hash table, and breaks
+    # ties by these numbers: another vocabulary in each process. As special tokens they have a fixed order.
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[*BERT_SPECIAL, *letters, *inner],
+        initial_alphabet=letters,
+        limit_alphabet=len(letters),
+        show_progress=False,
     )
+    trained = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    trained.normalizer, trained.pre_tokenizer = normalizer, pre_tokenizer
+    trained.train_from_iterator(texts, trainer)
+    tokenizer = Tokenizer(models.WordPiece(trained.get_vocab(), unk_token="[UNK]"))
+    tokenizer.add_special_tokens(BERT_SPECIAL)
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, pre_tokenizer
+    tokenizer.decoder = decoders.WordPiece()
     cls, sep = (tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]"))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", cls), ("[SEP]", sep)]
@@ -153,12 +170,15 @@ def sentence_ends(tokenizer: Tokenizer) -> np.ndarray:
 
 
 def build(
-    recipe: Recipe, texts: list[str]
+    recipe: Recipe, texts: list[str], tokenizer: Tokenizer | None = None
 ) -> tuple[nn.Module, Tokenizer, objectives.Objective, Callable[..., Iterator[batches.Batch]]]:
-    """Model, tokenizer, objective, and `make(corpus, **options)` that turns a tokenized corpus into micro-batches."""
+    """Model, tokenizer, objective, and `make(corpus, **options)` that turns a tokenized corpus into micro-batches.
+
+    The tokenizer is trained on the texts unless one is given.
+    """
     environment.seed_everything(SEED)
     if recipe.family == "gpt":
-        tokenizer = train_byte_bpe(texts, recipe.model.vocab_size)
+        tokenizer = tokenizer or train_byte_bpe(texts, recipe.model.vocab_size)
         separator = tokenizer.token_to_id(SEPARATOR)
         return (
             GPT(recipe.model),
@@ -166,7 +186,7 @@ def build(
             objectives.next_token,
             lambda corpus, **options: batches.next_token_batches(corpus, separator, **options),
         )
-    tokenizer = train_wordpiece(texts, recipe.model.vocab_size)
+    tokenizer = tokenizer or train_wordpiece(texts, recipe.model.vocab_size)
     ids, ends = masking_ids(tokenizer), sentence_ends(tokenizer)
     return (
         BERT(recipe.model),
@@ -187,17 +207,20 @@ def pretrain(
     if max_steps is not None and max_steps < 1:
         raise ValueError(f"max_steps: expected at least 1, got {max_steps}")
     run = environment.cache_folder() / "runs" / recipe.name
-    checkpoint, log = run / "checkpoint.pt", run / "records.jsonl"
+    checkpoint, log, vocabulary = run / "checkpoint.pt", run / "records.jsonl", run / "tokenizer.json"
+    resumed = checkpoint.is_file() and not fresh
     texts = corpora.reviews("imdb", "train")["text"][:]
-    model, tokenizer, objective, make = build(recipe, texts)
+    # A resumed model must read the ids that it was trained on.
+    kept = Tokenizer.from_file(str(vocabulary)) if resumed and vocabulary.is_file() else None
+    model, tokenizer, objective, make = build(recipe, texts, kept)
     corpus = batches.tokenize(texts, tokenizer)
     world = environment.world_size()
     training = dataclasses.replace(recipe.training, accumulate_steps=max(1, recipe.training.accumulate_steps // world))
     trainer = Trainer(model, objective, training)
-    if checkpoint.is_file() and not fresh:
+    if resumed:
         trainer.load(checkpoint)
     if environment.rank() == 0:
-        run.mkdir(parents=True, exist_ok=True)
+        checkpoints.write_atomically(vocabulary, lambda file: file.write(tokenizer.to_str().encode()))
         keep_records(log, trainer.step)
     source = make(
         corpus, lengths=recipe.lengths, tokens_per_batch=recipe.tokens_per_step, seed=SEED, start=trainer.micro_batches
