@@ -57,8 +57,9 @@ class Reviews:
 
 
 # fp16 without hardware for it is slow, so the CPU's runs are small; a GPU's are large enough to keep it busy.
-AGREEMENT = {"cpu": Size(64, 2, 4, 64, 512), "cuda": Size(256, 4, 4, 256, 8192)}
-AGREEMENT_STEPS = {"cpu": 120, "cuda": 400}
+AGREEMENT = {"cpu": Size(64, 1, 4, 32, 512), "cuda": Size(256, 4, 4, 256, 8192)}
+AGREEMENT_STEPS = {"cpu": 250, "cuda": 400}
+AGREEMENT_LEARNING_RATE = {"cpu": 1e-2, "cuda": 3e-3}
 SPEED = {"cpu": Size(256, 4, 4, 128, 512), "cuda": Size(768, 12, 12, 512, 16384)}
 SPEED_ROUNDS = {"cpu": 6, "cuda": 20}
 MATRIX_SIZES = {"cpu": (128, 256, 512), "cuda": (1024, 4096, 8192)}
@@ -181,7 +182,9 @@ def peak_bytes(reviews: Reviews, size: Size, device: torch.device) -> dict[str, 
 
 def train_once(reviews: Reviews, size: Size, precision: str, seed: int, steps: int, device: torch.device) -> dict:
     """One run: its losses step by step, the attempts skipped, and the held-out loss in nats a token."""
-    config = TrainConfig(max_steps=steps, learning_rate=3e-3, warmup_steps=10, precision=precision)
+    kind = "cuda" if device.type == "cuda" else "cpu"
+    rate = AGREEMENT_LEARNING_RATE[kind]
+    config = TrainConfig(max_steps=steps, learning_rate=rate, warmup_steps=10, precision=precision)
     run = trainer(size, reviews.vocab_size, config, seed, device)
     records: list[Record] = list(run.fit(training_batches(reviews, size, seed)))
     losses, counts = review_losses(run.model, reviews.held_out, size.context_length)
