@@ -84,7 +84,7 @@ BERT_RECIPE = Recipe(
     "bert",
     TransformerConfig(vocab_size=VOCAB_SIZE, context_length=512, d_model=256, n_layers=6, n_heads=4, n_segments=2),
     TrainConfig(
-        max_steps=2600,
+        max_steps=1200,
         learning_rate=4e-3,
         warmup_steps=60,
         schedule="linear",
@@ -95,7 +95,7 @@ BERT_RECIPE = Recipe(
         precision="bf16",
     ),
     tokens_per_step=8192,
-    lengths=((0, 128), (2340, 512)),
+    lengths=((0, 128), (1080, 512)),
 )
 
 
@@ -214,17 +214,18 @@ def pretrain(
     kept = Tokenizer.from_file(str(vocabulary)) if resumed and vocabulary.is_file() else None
     model, tokenizer, objective, make = build(recipe, texts, kept)
     corpus = batches.tokenize(texts, tokenizer)
+    # Each rank takes its share of a step's rows, so a step is the same on any number of ranks.
     world = environment.world_size()
-    training = dataclasses.replace(recipe.training, accumulate_steps=max(1, recipe.training.accumulate_steps // world))
-    trainer = Trainer(model, objective, training)
+    if recipe.tokens_per_step % world:
+        raise ValueError(f"expected a number of processes that divides {recipe.tokens_per_step} tokens, got {world}")
+    trainer = Trainer(model, objective, recipe.training)
     if resumed:
         trainer.load(checkpoint)
     if environment.rank() == 0:
         checkpoints.write_atomically(vocabulary, lambda file: file.write(tokenizer.to_str().encode()))
         keep_records(log, trainer.step)
-    source = make(
-        corpus, lengths=recipe.lengths, tokens_per_batch=recipe.tokens_per_step, seed=SEED, start=trainer.micro_batches
-    )
+    share = recipe.tokens_per_step // world
+    source = make(corpus, lengths=recipe.lengths, tokens_per_batch=share, seed=SEED, start=trainer.micro_batches)
     last = min(max_steps or training.max_steps, training.max_steps)
     saved = time.monotonic()
     with (
