@@ -9,7 +9,7 @@ from torch import nn
 
 from utils.data.batches import IGNORE
 
-TOKENS_PER_BATCH = 2048
+TOKENS_PER_BATCH = 1024
 
 
 def windows(n_tokens: int, context: int, stride: int) -> list[tuple[int, int, int]]:
