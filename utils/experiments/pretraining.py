@@ -226,7 +226,7 @@ def pretrain(
         keep_records(log, trainer.step)
     share = recipe.tokens_per_step // world
     source = make(corpus, lengths=recipe.lengths, tokens_per_batch=share, seed=SEED, start=trainer.micro_batches)
-    last = min(max_steps or training.max_steps, training.max_steps)
+    last = min(max_steps or recipe.training.max_steps, recipe.training.max_steps)
     saved = time.monotonic()
     with (
         open(log, "a") as file,
@@ -244,7 +244,7 @@ def pretrain(
                 saved = time.monotonic()
             if finished:
                 break
-    if environment.rank() > 0 or trainer.step < training.max_steps:
+    if environment.rank() > 0 or trainer.step < recipe.training.max_steps:
         return None
     folder = folder or sources.WEIGHTS / recipe.name
     save_model(folder, model, tokenizer, recipe.family, card(recipe, corpus, log))
