@@ -22,7 +22,7 @@ from utils.training.checkpoints import write_atomically
 
 RESULTS = sources.WEIGHTS.parent / "results"
 NGRAM_ORDER = 5
-MASKED_LENGTH, MASKED_TOKENS_PER_BATCH = 512, 8192
+MASKED_LENGTH, MASKED_TOKENS_PER_BATCH = 512, 4096
 
 
 def document_nats(
