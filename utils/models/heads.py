@@ -89,7 +89,7 @@ def predict_probs(
     was_training = model.training
     model.eval()
     try:
-        logits = _by_length(model, encode_texts(tokenizer, texts, max_length), _pad_id(tokenizer), batch_size)
+        logits = _by_length(model, model, encode_texts(tokenizer, texts, max_length), _pad_id(tokenizer), batch_size)
     finally:
         model.train(was_training)
     return logits.softmax(dim=-1)
@@ -111,8 +111,7 @@ def sentence_embeddings(
     was_training = encoder.training
     encoder.eval()
     try:
-        device = next(encoder.parameters()).device
-        return _by_length(embed, encode_texts(tokenizer, texts, max_length), _pad_id(tokenizer), batch_size, device)
+        return _by_length(embed, encoder, encode_texts(tokenizer, texts, max_length), _pad_id(tokenizer), batch_size)
     finally:
         encoder.train(was_training)
 
@@ -125,11 +124,12 @@ def _pad_id(tokenizer: Tokenizer) -> int:
     return pad_id
 
 
-def _by_length(run, sequences: list[list[int]], pad_id: int, batch_size: int, device=None) -> Tensor:
+def _by_length(run, model: nn.Module, sequences: list[list[int]], pad_id: int, batch_size: int) -> Tensor:
     """`run(input_ids, attention_mask)` over all sequences, shortest first; the rows come back in the given order."""
-    device = next(run.parameters()).device if device is None else device
+    device = next(model.parameters()).device
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
-    batches = classification_batches([sequences[i] for i in order], None, pad_id, batch_size)
+    multiple = 8 if model.config.context_length % 8 == 0 else 1
+    batches = classification_batches([sequences[i] for i in order], None, pad_id, batch_size, multiple=multiple)
     rows = [run(batch["input_ids"].to(device), batch["attention_mask"].to(device)).float().cpu() for batch in batches]
     return torch.cat(rows)[torch.tensor(order).argsort()]
 
