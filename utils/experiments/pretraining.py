@@ -84,7 +84,7 @@ BERT_RECIPE = Recipe(
     "bert",
     TransformerConfig(vocab_size=VOCAB_SIZE, context_length=512, d_model=256, n_layers=6, n_heads=4, n_segments=2),
     TrainConfig(
-        max_steps=1200,
+        max_steps=850,
         learning_rate=4e-3,
         warmup_steps=60,
         schedule="linear",
@@ -95,7 +95,7 @@ BERT_RECIPE = Recipe(
         precision="bf16",
     ),
     tokens_per_step=8192,
-    lengths=((0, 128), (1080, 512)),
+    lengths=((0, 128), (765, 512)),
 )
 
 
