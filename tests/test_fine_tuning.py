@@ -90,7 +90,7 @@ def grid(monkeypatch):
         calls.append((start, n_labels, seed, learning_rate, epochs, split))
         if len(calls) == grid_stops.get("at"):
             raise KeyboardInterrupt
-        share = 0.9 if (learning_rate, epochs) == (1e-4, 8) else 0.8 if learning_rate == 1e-4 else 0.6
+        share = 0.9 if (learning_rate, epochs) == (1e-3, 8) else 0.8 if learning_rate == 1e-3 else 0.6
         return np.random.default_rng([seed, n_labels or 0]).random(1000) < share, 1.0
 
     grid_stops = {}
@@ -123,9 +123,9 @@ def test_choices_are_made_on_the_validation_split(grid, tmp_path):
     calls, _ = grid
     result = fine_tuning.fine_tune_curve(("scratch",), tmp_path / "fine_tuning.json")
     tried = [call for call in calls if call[-1] == "validation"]
-    assert [call[3:5] for call in tried] == [(1e-4, 4), (3e-4, 4), (1e-3, 4), (1e-4, 8)]
-    assert all(call[3:] == (1e-4, 8, "test") for call in calls if call not in tried)
-    assert result["choices"]["scratch"]["learning_rate"] == 1e-4
+    assert [call[3:5] for call in tried] == [(3e-4, 4), (1e-3, 4), (3e-3, 4), (1e-3, 8)]
+    assert all(call[3:] == (1e-3, 8, "test") for call in calls if call not in tried)
+    assert result["choices"]["scratch"]["learning_rate"] == 1e-3
 
 
 def test_other_weights_are_run_anew(grid, tmp_path):

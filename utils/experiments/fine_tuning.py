@@ -32,8 +32,8 @@ SEEDS = (0, 1, 2)
 MAX_LENGTH = 64
 BATCH_SIZE = 32
 LEARNING_RATES = {
-    "scratch": (1e-4, 3e-4, 1e-3),
-    "reviews-bert": (3e-5, 1e-4, 3e-4),
+    "scratch": (3e-4, 1e-3, 3e-3),
+    "reviews-bert": (1e-4, 3e-4, 1e-3),
     ENCODER: (3e-5, 1e-4, 3e-4),
 }
 EPOCHS_TRIED = (4, 8)  # at 1,000 labels
