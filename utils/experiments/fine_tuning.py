@@ -68,7 +68,7 @@ def grouped_batches(
 ) -> Iterator[Batch]:
     """Endless training batches of texts of about equal length, drawn anew each epoch: half as much padding to compute.
 
-    Shapes: input_ids and attention_mask (B, T), T a multiple of 8; targets (B,).
+    Shapes: input_ids and attention_mask (B, T), T a multiple of 16; targets (B,).
     """
     lengths = np.array([len(sequence) for sequence in sequences])
     for epoch in itertools.count():
@@ -78,7 +78,7 @@ def grouped_batches(
         for g in random.permutation(len(groups)):
             rows = groups[g]
             yield from classification_batches(
-                [sequences[row] for row in rows], [labels[row] for row in rows], pad_id, batch_size, multiple=8
+                [sequences[row] for row in rows], [labels[row] for row in rows], pad_id, batch_size, multiple=16
             )
 
 

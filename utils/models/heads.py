@@ -80,7 +80,7 @@ class SequenceClassifier(nn.Module):
 
 @torch.inference_mode()
 def predict_probs(
-    model: nn.Module, tokenizer: Tokenizer, texts: list[str], max_length: int = 128, batch_size: int = 64
+    model: nn.Module, tokenizer: Tokenizer, texts: list[str], max_length: int = 128, batch_size: int = 32
 ) -> Tensor:
     """Class probabilities of texts, in evaluation mode; the model's mode is restored.
 
@@ -97,7 +97,7 @@ def predict_probs(
 
 @torch.inference_mode()
 def sentence_embeddings(
-    encoder: BERT, tokenizer: Tokenizer, texts: list[str], max_length: int = 256, batch_size: int = 64
+    encoder: BERT, tokenizer: Tokenizer, texts: list[str], max_length: int = 256, batch_size: int = 32
 ) -> Tensor:
     """One vector of length 1 a text: the mean of its hidden states, normalized. Their dot product is the cosine.
 
