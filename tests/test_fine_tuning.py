@@ -40,8 +40,8 @@ def test_grouped_batches_cover_each_epoch_once_with_little_padding():
         assert sorted(seen) == list(range(101))
         assert [labels[row] for row in seen] == [int(target) for batch in epoch for target in batch["targets"]]
         real = sum(int(batch["attention_mask"].sum()) for batch in epoch)
-        assert real / sum(batch["input_ids"].numel() for batch in epoch) > 0.7
-        assert all(batch["input_ids"].shape[1] % 8 == 0 for batch in epoch)
+        assert real / sum(batch["input_ids"].numel() for batch in epoch) > 0.6
+        assert all(batch["input_ids"].shape[1] % 16 == 0 for batch in epoch)
     assert not all(torch.equal(a["input_ids"], b["input_ids"]) for a, b in zip(*epochs, strict=True))
     again = next(fine_tuning.grouped_batches(sequences, labels, 0, batch_size=8, seed=4))
     assert torch.equal(again["input_ids"], epochs[0][0]["input_ids"])
