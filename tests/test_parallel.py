@@ -1,5 +1,6 @@
 """Two gloo ranks under torchrun equal one process: gradients, records, micro-batches, checkpoints."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from tests import offline, tiny
+from tests.test_launch import RECIPES
 from utils.training import objectives
 from utils.training.checkpoints import CheckpointError
 from utils.training.loop import TrainConfig, Trainer
@@ -18,12 +20,15 @@ CONFIG = dict(max_steps=4, learning_rate=3e-3, warmup_steps=1, weight_decay=0.2,
 
 # Micro-batch m of rank r is number 2m + r of one process; the numbers have uneven target counts, some rows none at all.
 RANK = """
-import os, sys, torch
+import os, sys, time, torch
 import torch.distributed as dist
 from tests import tiny
+from pathlib import Path
+from tests.test_launch import RECIPES
 from utils import environment
-from utils.data import batches
-from utils.training import objectives
+from utils.data import batches, corpora, sources
+from utils.experiments import pretraining
+from utils.training import checkpoints, objectives
 from utils.training.checkpoints import CheckpointError
 from utils.training.loop import TrainConfig, Trainer
 folder, config = sys.argv[1], eval(sys.argv[2])
@@ -69,6 +74,14 @@ try:
     build().load(folder + "/alone.pt")
 except CheckpointError as error:
     result["other world"] = str(error)
+# A fresh pre-training in a cache that is not there yet, with rank 0 late to make its folder.
+os.environ["LLM_COURSE_CACHE"] = folder + "/cache"
+texts = sources.load_reviews("rotten_tomatoes").select(range(200))["text"][:]
+corpora.reviews = lambda name, split: {"text": texts}
+write = checkpoints.write_atomically
+checkpoints.write_atomically = lambda *given: (time.sleep(0.3), write(*given))
+saved = pretraining.pretrain(RECIPES["gpt"], folder=Path(folder, "model"), fresh=True)
+result["saved"] = None if saved is None else str(saved)
 torch.save(result, f"{folder}/rank{rank}.pt")
 dist.destroy_process_group()
 """
@@ -132,3 +145,13 @@ def test_a_checkpoint_of_another_number_of_ranks_is_refused_on_both_sides(ranks)
         assert "ranks: 1 in the checkpoint, 2 here" in rank["other world"]
     with pytest.raises(CheckpointError, match="ranks: 2 in the checkpoint, 1 here"):
         alone().load(ranks[1] / "checkpoint.pt")
+
+
+def test_a_fresh_pretraining_on_two_ranks_writes_one_log_and_one_model(ranks):
+    results, folder = ranks
+    assert [rank["saved"] for rank in results] == [str(folder / "model"), None]
+    steps = RECIPES["gpt"].training.max_steps
+    log = (folder / "cache" / "runs" / "tiny-gpt" / "records.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in log] == list(range(1, steps + 1))
+    card = json.loads((folder / "model" / "card.json").read_text())
+    assert card["processes"] == 2 and card["tokens"] == steps * RECIPES["gpt"].tokens_per_step
