@@ -90,12 +90,11 @@ class Explorer:
 
     def _problem(self, control: dict, seconds: float) -> str | None:
         """Move one control; return what is wrong with it, or None."""
-        element = self.element(control)
+        element = self._in_view(control)
         if element is None:
             return None
         if not element.is_enabled():
             return "is always disabled"
-        element.scroll_into_view_if_needed()
         try:
             if not self._has_effect(control, pointer_moves(element, control["kind"]), seconds):
                 return "changes nothing when it is moved"
@@ -103,6 +102,20 @@ class Explorer:
                 return self._keyboard_problem(control, seconds)
         except Error as error:
             return f"cannot be moved: {error.message.splitlines()[0]}"
+        return None
+
+    def _in_view(self, control: dict) -> ElementHandle | None:
+        """Return the control's element, scrolled into view; looked up anew when a late answer has just redrawn it."""
+        for last in (False, False, True):
+            element = self.element(control)
+            try:
+                if element is not None:
+                    element.scroll_into_view_if_needed()
+                return element
+            except Error:
+                if last:
+                    raise
+                self._rest()
         return None
 
     def _has_effect(self, control: dict, moves: Iterator[Move], seconds: float, by_keyboard: bool = False) -> bool:

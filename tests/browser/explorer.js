@@ -101,13 +101,19 @@
   const state = (cell, node) => outputs(cell).map((area) => written(area, node ? own(cell, node) : new Set())).join("\n");
   const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
+  // An explorer that waits for Python's answer is not at rest; it has longer to answer than an animation has to end.
+  const ANSWER = 60000;
+  const waits = (cell) => cell.querySelector(".jp-OutputArea-output .explorer.busy") !== null;
+
   async function rests(cell, milliseconds) {
-    const end = performance.now() + milliseconds;
+    const begun = performance.now();
+    let end = begun + milliseconds;
     let before = state(cell, null);
     while (performance.now() < end) {
       await pause(100);
       const now = state(cell, null);
-      if (now === before) return true;
+      if (waits(cell)) end = Math.min(performance.now() + milliseconds, begun + ANSWER);
+      else if (now === before) return true;
       before = now;
     }
     return false;

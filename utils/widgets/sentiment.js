@@ -45,11 +45,14 @@ function render({ model, el }) {
       return make("div", { class: "line" }, make("span", { class: "label", text: name }), make("span", { class: "track" }, bar),
         make("span", { class: "number", text: `${percent(side === "low" ? 1 - prob : prob)} ${side === "low" ? low : high}` }));
     }), make("div", { class: "ends" }, make("span", {}), make("span", {}, make("span", { text: `← ${low}` }), make("span", { text: `${high} →` })), make("span", {})));
-    const kept = document.activeElement?.dataset?.word;
-    words.replaceChildren(...model.get("words").map((piece, index) => make("button", {
-      type: "button", class: "word", text: piece, "data-word": index, onclick: () => toggle(index),
-    })));
-    if (kept !== undefined) words.querySelector(`[data-word="${kept}"]`)?.focus();
+    const pieces = model.get("words");
+    // The same words keep their buttons, and with them the focus.
+    const same = words.children.length === pieces.length && pieces.every((piece, index) => words.children[index].textContent === piece);
+    if (!same) {
+      words.replaceChildren(...pieces.map((piece, index) => make("button", {
+        type: "button", class: "word", text: piece, onclick: () => toggle(index),
+      })));
+    }
     color();
   }
 
