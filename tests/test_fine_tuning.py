@@ -11,7 +11,7 @@ from utils.data import corpora
 from utils.experiments import fine_tuning, sentiment
 from utils.models import adapters
 from utils.models.heads import SequenceClassifier, predict_probs
-from utils.models.pretrained import load_encoder
+from utils.models.pretrained import load_model
 from utils.models.transformer import BERT, TransformerConfig
 from utils.training.checkpoints import CheckpointError
 
@@ -19,7 +19,7 @@ from utils.training.checkpoints import CheckpointError
 @pytest.fixture
 def tiny_start(monkeypatch):
     """Two small random encoders in place of the real ones, with the packaged encoder's tokenizer."""
-    _, tokenizer = load_encoder()
+    _, tokenizer = load_model("all-minilm-l6-v2")
     config = TransformerConfig(
         vocab_size=tokenizer.get_vocab_size(), context_length=64, d_model=16, n_layers=1, n_heads=2
     )
@@ -169,7 +169,7 @@ def test_shipped_adapter():
 
 
 def test_shipped_adapter_refuses_another_encoder():
-    encoder, _ = load_encoder()
+    encoder, _ = load_model("all-minilm-l6-v2")
     with torch.no_grad():
         encoder.transformer.norm.weight[0] += 1e-3
     with pytest.raises(adapters.AdapterError, match="the base's weights are others"):

@@ -7,7 +7,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from utils.models import heads, pretrained
+from utils.models import heads, hugging_face, pretrained
 from utils.models.heads import SequenceClassifier, SpanExtractor
 from utils.models.transformer import BERT
 
@@ -41,8 +41,8 @@ def settings():
 
 def copied(theirs):
     """Our encoder with the weights of a Hugging Face BERT."""
-    encoder = BERT(pretrained.bert_config(theirs.config.to_dict()))
-    weights = pretrained.bert_weights(theirs.state_dict())
+    encoder = BERT(hugging_face.bert_config(theirs.config.to_dict()))
+    weights = hugging_face.bert_weights(theirs.state_dict())
     weights = {name: tensor for name, tensor in weights.items() if not name.startswith(("classifier", "qa_outputs"))}
     pretrained.fit_weights(encoder, weights, optional=("word_", "next_sentence", "pooler"))
     return encoder.eval()
@@ -100,7 +100,7 @@ def test_sentence_embeddings_equal_hugging_face(settings, tokenizer):
 
 def test_predictions_come_back_in_order_and_keep_the_mode(settings, tokenizer):
     torch.manual_seed(2)
-    model = SequenceClassifier(BERT(pretrained.bert_config(settings.to_dict())), 2, dropout=0.5).train()
+    model = SequenceClassifier(BERT(hugging_face.bert_config(settings.to_dict())), 2, dropout=0.5).train()
     texts = ["the long and dull end of the film", "dull", "a film", "great and long"]
     together = heads.predict_probs(model, tokenizer, texts, batch_size=3)
     alone = torch.cat([heads.predict_probs(model, tokenizer, [text]) for text in texts])
@@ -156,7 +156,7 @@ def test_best_span_refuses_nothing_to_choose_from():
 
 
 def test_refuses_unknown_pooling_and_one_class(settings):
-    encoder = BERT(pretrained.bert_config(settings.to_dict()))
+    encoder = BERT(hugging_face.bert_config(settings.to_dict()))
     with pytest.raises(ValueError, match="'max'"):
         SequenceClassifier(encoder, pooling="max")
     with pytest.raises(ValueError, match="n_classes"):
@@ -165,6 +165,6 @@ def test_refuses_unknown_pooling_and_one_class(settings):
 
 def test_refuses_a_tokenizer_without_padding(settings):
     tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
-    model = SequenceClassifier(BERT(pretrained.bert_config(settings.to_dict())))
+    model = SequenceClassifier(BERT(hugging_face.bert_config(settings.to_dict())))
     with pytest.raises(ValueError, match=r"\[PAD\]"):
         heads.predict_probs(model, tokenizer, ["film"])

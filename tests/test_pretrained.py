@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from utils.data import sources
 from utils.experiments.pretraining import train_byte_bpe
-from utils.models import pretrained
+from utils.models import hugging_face, pretrained
 from utils.models.pretrained import WeightsError
 from utils.models.transformer import BERT, GPT, TransformerConfig
 
@@ -49,16 +49,16 @@ def shaken(model):
 def gpt_pair():
     torch.manual_seed(0)
     theirs = shaken(transformers.GPT2LMHeadModel(transformers.GPT2Config(**GPT2)))
-    ours = GPT(pretrained.gpt2_config(theirs.config.to_dict()))
-    pretrained.fit_weights(ours, pretrained.gpt2_weights(theirs.state_dict()))
+    ours = GPT(hugging_face.gpt2_config(theirs.config.to_dict()))
+    pretrained.fit_weights(ours, hugging_face.gpt2_weights(theirs.state_dict()))
     return ours, theirs
 
 
 def bert_pair():
     torch.manual_seed(0)
     theirs = shaken(transformers.BertForPreTraining(transformers.BertConfig(**HF_BERT)))
-    ours = BERT(pretrained.bert_config(theirs.config.to_dict()))
-    pretrained.fit_weights(ours, pretrained.bert_weights(theirs.state_dict()))
+    ours = BERT(hugging_face.bert_config(theirs.config.to_dict()))
+    pretrained.fit_weights(ours, hugging_face.bert_weights(theirs.state_dict()))
     return ours, theirs
 
 
@@ -96,7 +96,7 @@ def test_our_gpts_gradients_equal_hugging_faces():
     ours(ids[:, :-1], targets=ids[:, 1:]).div(ids[:, 1:].numel()).backward()
     logits = theirs(ids[:, :-1]).logits
     F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten()).backward()
-    assert_same_gradients(ours, theirs, pretrained.gpt2_weights)
+    assert_same_gradients(ours, theirs, hugging_face.gpt2_weights)
 
 
 @pytest.mark.parametrize("T", [1, 7, 29])
@@ -124,7 +124,7 @@ def test_our_berts_gradients_equal_hugging_faces():
     loss, pairs = ours(ids, mask, types, targets=targets)
     (loss / (targets != -100).sum() + F.cross_entropy(pairs, follows)).backward()
     theirs(ids, mask.long(), types, labels=targets, next_sentence_label=follows).loss.backward()
-    assert_same_gradients(ours, theirs, pretrained.bert_weights)
+    assert_same_gradients(ours, theirs, hugging_face.bert_weights)
 
 
 def test_weights_with_the_older_names_of_bert_base_uncased_fit_too():
@@ -134,13 +134,13 @@ def test_weights_with_the_older_names_of_bert_base_uncased_fit_too():
         for name, tensor in theirs.state_dict().items()
     }
     again = BERT(ours.config)
-    pretrained.fit_weights(again, pretrained.bert_weights(older))
+    pretrained.fit_weights(again, hugging_face.bert_weights(older))
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), ours.parameters(), strict=True))
 
 
 @pytest.fixture(scope="module")
 def encoder():
-    return pretrained.load_encoder("all-minilm-l6-v2")
+    return pretrained.load_model("all-minilm-l6-v2")
 
 
 def test_our_bert_equals_the_packaged_encoder_on_real_sentences(encoder, record_property):
@@ -255,9 +255,36 @@ def test_weights_that_do_not_fit_leave_the_model_as_it_was(saved):
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
-def test_another_models_folder_says_which_function_reads_it():
-    with pytest.raises(WeightsError, match="use load_encoder"):
-        pretrained.load_model(sources.model_folder("all-minilm-l6-v2"))
+DISTILBERT = dict(
+    vocab_size=270, max_position_embeddings=29, dim=30, n_layers=3, n_heads=5, hidden_dim=41, dropout=0.0
+)
+SAVED_BY_THE_LIBRARY = {
+    "gpt2": lambda: transformers.GPT2LMHeadModel(transformers.GPT2Config(**{**GPT2, "vocab_size": 270})),
+    "bert": lambda: transformers.BertForPreTraining(transformers.BertConfig(**{**HF_BERT, "vocab_size": 270})),
+    "bert without heads": lambda: transformers.BertModel(transformers.BertConfig(**{**HF_BERT, "vocab_size": 270})),
+    "distilbert": lambda: transformers.DistilBertForMaskedLM(transformers.DistilBertConfig(**DISTILBERT)),
+}
+
+
+@pytest.mark.parametrize("kind", SAVED_BY_THE_LIBRARY)
+def test_a_folder_in_hugging_faces_format_loads_as_our_model(kind, tmp_path):
+    torch.manual_seed(0)
+    theirs = shaken(SAVED_BY_THE_LIBRARY[kind]()).eval()
+    theirs.save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").write_text(train_byte_bpe([" ".join(SENTENCES)], 270).to_str())
+    ours, tokenizer = pretrained.load_model(tmp_path)
+    ids = torch.tensor([tokenizer.encode(SENTENCES[3] * 3).ids])
+    with torch.inference_mode():
+        expected = theirs(ids)[0]
+        found = ours.encode(ids) if kind == "bert without heads" else ours(ids)
+    assert not ours.training
+    torch.testing.assert_close(found[0] if isinstance(found, tuple) else found, expected, **TOLERANCE)
+
+
+def test_another_library_models_folder_says_which_can_be_read(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}')
+    with pytest.raises(WeightsError, match=r"model_type bert, distilbert, gpt2\) in .*, got: KeyError\('t5'\)"):
+        pretrained.load_model(tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path, saved):

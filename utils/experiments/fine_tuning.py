@@ -19,7 +19,7 @@ from utils import environment
 from utils.data import corpora, sources
 from utils.data.batches import Batch, classification_batches
 from utils.models.heads import SequenceClassifier, encode_texts, predict_probs
-from utils.models.pretrained import load_encoder, load_model
+from utils.models.pretrained import load_model
 from utils.models.transformer import BERT
 from utils.training import checkpoints, objectives
 from utils.training.loop import TrainConfig, Trainer
@@ -91,7 +91,7 @@ def load_start(start: str) -> tuple[BERT, Tokenizer]:
     if start not in STARTS:
         raise ValueError(f"start: expected one of {STARTS}, got {start!r}")
     if start == ENCODER:
-        return load_encoder(ENCODER)
+        return load_model(ENCODER)
     encoder, tokenizer = load_model("reviews-bert")
     return (BERT(encoder.config) if start == "scratch" else encoder), tokenizer
 

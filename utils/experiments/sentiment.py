@@ -26,7 +26,7 @@ from utils.experiments.fine_tuning import (
 )
 from utils.models import adapters
 from utils.models.heads import SequenceClassifier
-from utils.models.pretrained import load_encoder
+from utils.models.pretrained import load_model
 from utils.training.loop import TrainConfig
 
 ADAPTER = sources.WEIGHTS / "sentiment-lora"
@@ -54,7 +54,7 @@ def sentiment_lora(folder: Path | None = None) -> Path:
     one_process("sentiment-lora")
     began, folder = time.perf_counter(), folder or ADAPTER
     environment.seed_everything(SEEDS[0])
-    encoder, tokenizer = load_encoder(ENCODER)
+    encoder, tokenizer = load_model(ENCODER)
     train = training_reviews(tokenizer)
     model = SequenceClassifier(encoder)
     adapters.add_lora(model, LORA)
@@ -104,7 +104,7 @@ def load_sentiment(folder: Path | None = None) -> tuple[SequenceClassifier, Toke
 
     Raises: SourceError if the encoder is not installed; WeightsError or AdapterError if the adapter does not fit it.
     """
-    encoder, tokenizer = load_encoder(ENCODER)
+    encoder, tokenizer = load_model(ENCODER)
     model = SequenceClassifier(encoder)
     adapters.load_adapter(folder or ADAPTER, model)
     return model.eval(), tokenizer

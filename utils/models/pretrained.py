@@ -1,8 +1,4 @@
-"""Weights in and out: the course's own models, the packaged encoder, and Hugging Face's GPT-2 and BERT with copied
-weights.
-
-Only here do Hugging Face's own parameter names appear.
-"""
+"""Weights in and out: the course's own models, the packaged encoder, and Hugging Face's files."""
 
 import hashlib
 import json
@@ -16,6 +12,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from utils.data import sources
+from utils.models import hugging_face
 from utils.models.transformer import BERT, GPT, TransformerConfig
 
 FAMILIES = {"gpt": GPT, "bert": BERT}
@@ -100,24 +97,33 @@ def save_model(
 
 
 def load_model(name_or_folder: str | Path) -> tuple[nn.Module, Tokenizer]:
-    """A model of the course in evaluation mode, and its tokenizer, by name ("reviews-gpt") or from a folder of
-    `save_model`.
+    """A model in evaluation mode, and its tokenizer, by name or from a folder.
 
+    It is one of the course ("reviews-gpt", or a folder of `save_model`), the packaged encoder "all-minilm-l6-v2", or a
+    GPT-2, BERT or DistilBERT in Hugging Face's files.
     Raises: SourceError if it is not here; WeightsError or ValueError if its files are damaged or do not belong
     together.
     """
     folder = name_or_folder if isinstance(name_or_folder, Path) else sources.model_folder(name_or_folder)
     try:
         settings = json.loads((folder / "config.json").read_text())
-        family = settings.pop("family")
-        model = FAMILIES[family](TransformerConfig(**settings))
+        if "family" in settings:
+            model = FAMILIES[settings.pop("family")](TransformerConfig(**settings))
+            theirs = None
+        else:
+            theirs = hugging_face.FAMILIES[settings["model_type"]]
+            model = theirs.model(theirs.config(settings))
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise WeightsError(
-            f"expected the config.json of a course model (gpt or bert) in {folder}, got: {error!r}; "
-            f"for a Hugging Face BERT use load_encoder"
+            f"expected the config.json of a course model (family {', '.join(FAMILIES)}) or of Hugging Face's "
+            f"(model_type {', '.join(hugging_face.FAMILIES)}) in {folder}, got: {error!r}"
         ) from error
-    fit_weights(model, load_weights(folder / "model.safetensors"))
-    check_weights_of_card(folder)
+    weights = load_weights(folder / "model.safetensors")
+    if theirs is None:
+        fit_weights(model, weights)
+        check_weights_of_card(folder)
+    else:
+        fit_weights(model, theirs.weights(weights), theirs.optional)
     return model.eval(), sources.load_tokenizer(folder)
 
 
@@ -135,116 +141,3 @@ def check_weights_of_card(folder: Path) -> None:
 def load_card(name: str) -> dict[str, Any]:
     """The model card of one of the course's models: data, steps, loss curve, seed, hardware, licence."""
     return json.loads((sources.model_folder(name) / "card.json").read_text())
-
-
-def load_encoder(name: str = "all-minilm-l6-v2") -> tuple[BERT, Tokenizer]:
-    """A BERT from Hugging Face's files, for evaluation: the packaged one, or `bert-base-uncased` from the hub."""
-    folder = sources.model_folder(name)
-    settings = json.loads((folder / "config.json").read_text())
-    model = BERT(bert_config(settings))
-    # Weights saved without pre-training heads leave ours as initialized.
-    fit_weights(
-        model, bert_weights(load_weights(folder / "model.safetensors")), optional=("word_", "next_sentence", "pooler")
-    )
-    return model.eval(), sources.load_tokenizer(name)
-
-
-def bert_config(settings: dict[str, Any]) -> TransformerConfig:
-    """Our configuration of a Hugging Face `BertConfig`, given as a dictionary."""
-    return TransformerConfig(
-        vocab_size=settings["vocab_size"],
-        context_length=settings["max_position_embeddings"],
-        d_model=settings["hidden_size"],
-        n_layers=settings["num_hidden_layers"],
-        n_heads=settings["num_attention_heads"],
-        d_ff=settings["intermediate_size"],
-        n_segments=settings["type_vocab_size"],
-        activation=settings["hidden_act"],
-        norm_position="post",
-        norm_epsilon=settings["layer_norm_eps"],
-    )
-
-
-def gpt2_config(settings: dict[str, Any]) -> TransformerConfig:
-    """Our configuration of a Hugging Face `GPT2Config`, given as a dictionary."""
-    return TransformerConfig(
-        vocab_size=settings["vocab_size"],
-        context_length=settings["n_positions"],
-        d_model=settings["n_embd"],
-        n_layers=settings["n_layer"],
-        n_heads=settings["n_head"],
-        d_ff=settings["n_inner"],
-        activation="gelu_tanh",
-        norm_epsilon=settings["layer_norm_epsilon"],
-    )
-
-
-BERT_NAMES = {
-    "embeddings.word_embeddings": "transformer.token_embedding",
-    "embeddings.position_embeddings": "transformer.position_embedding",
-    "embeddings.token_type_embeddings": "transformer.segment_embedding",
-    "embeddings.LayerNorm": "transformer.norm",
-    "encoder.layer.": "transformer.blocks.",
-    "attention.self.query": "attention.query",
-    "attention.self.key": "attention.key",
-    "attention.self.value": "attention.value",
-    "attention.output.dense": "attention.output",
-    "attention.output.LayerNorm": "attention_norm",
-    "intermediate.dense": "feed_forward.expand",
-    "output.dense": "feed_forward.contract",
-    "output.LayerNorm": "feed_forward_norm",
-    "pooler.dense": "pooler",
-    "cls.predictions.transform.dense": "word_transform",
-    "cls.predictions.transform.LayerNorm": "word_norm",
-    "cls.predictions.bias": "word_bias",
-    "cls.seq_relationship": "next_sentence",
-}
-
-
-def bert_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Hugging Face BERT's tensors under our names; copies of tied tensors and buffers are left out."""
-    renamed = {}
-    for name, tensor in weights.items():
-        if "position_ids" in name or name.startswith("cls.predictions.decoder"):
-            continue
-        name = name.removeprefix("bert.")
-        for theirs, ours in BERT_NAMES.items():
-            name = name.replace(theirs, ours)
-        # bert-base-uncased still has the names of its TensorFlow original.
-        name = name.replace("norm.gamma", "norm.weight").replace("norm.beta", "norm.bias")
-        renamed[name] = tensor
-    return renamed
-
-
-GPT2_NAMES = {
-    "wte": "transformer.token_embedding",
-    "wpe": "transformer.position_embedding",
-    "ln_f": "transformer.norm",
-    "h.": "transformer.blocks.",
-    "ln_1": "attention_norm",
-    "ln_2": "feed_forward_norm",
-    "attn.c_proj": "attention.output",
-    "mlp.c_fc": "feed_forward.expand",
-    "mlp.c_proj": "feed_forward.contract",
-}
-
-
-def gpt2_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Hugging Face GPT-2's tensors under our names: its matrices are transposed, and query, key and value are one."""
-    renamed = {}
-    for name, tensor in weights.items():
-        name = name.removeprefix("transformer.")
-        if name == "lm_head.weight" or name.endswith((".attn.bias", ".attn.masked_bias")):
-            continue
-        layer, _, rest = name.partition(".attn.c_attn.")
-        for theirs, ours in GPT2_NAMES.items():
-            name, layer = name.replace(theirs, ours), layer.replace(theirs, ours)
-        tensor = tensor.T if name.endswith("weight") and tensor.dim() == 2 and "embedding" not in name else tensor
-        if rest:
-            parts = tensor.chunk(3, dim=0)
-            renamed |= {
-                f"{layer}.attention.{part}.{rest}": t for part, t in zip(("query", "key", "value"), parts, strict=True)
-            }
-        else:
-            renamed[name] = tensor
-    return renamed

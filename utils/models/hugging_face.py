@@ -1,0 +1,179 @@
+"""Hugging Face's GPT-2, BERT and DistilBERT in our terms: their configurations, and their tensors under our names.
+
+Only here do Hugging Face's own parameter names appear.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from utils.models.transformer import BERT, GPT, TransformerConfig
+
+
+def bert_config(settings: dict[str, Any]) -> TransformerConfig:
+    """Our configuration of a Hugging Face `BertConfig`, given as a dictionary."""
+    return TransformerConfig(
+        vocab_size=settings["vocab_size"],
+        context_length=settings["max_position_embeddings"],
+        d_model=settings["hidden_size"],
+        n_layers=settings["num_hidden_layers"],
+        n_heads=settings["num_attention_heads"],
+        d_ff=settings["intermediate_size"],
+        n_segments=settings["type_vocab_size"],
+        activation=settings["hidden_act"],
+        norm_position="post",
+        norm_epsilon=settings["layer_norm_eps"],
+    )
+
+
+def distilbert_config(settings: dict[str, Any]) -> TransformerConfig:
+    """Our configuration of a Hugging Face `DistilBertConfig`, given as a dictionary: a BERT without segments."""
+    return TransformerConfig(
+        vocab_size=settings["vocab_size"],
+        context_length=settings["max_position_embeddings"],
+        d_model=settings["dim"],
+        n_layers=settings["n_layers"],
+        n_heads=settings["n_heads"],
+        d_ff=settings["hidden_dim"],
+        activation=settings["activation"],
+        norm_position="post",
+        norm_epsilon=1e-12,
+    )
+
+
+def gpt2_config(settings: dict[str, Any]) -> TransformerConfig:
+    """Our configuration of a Hugging Face `GPT2Config`, given as a dictionary."""
+    return TransformerConfig(
+        vocab_size=settings["vocab_size"],
+        context_length=settings["n_positions"],
+        d_model=settings["n_embd"],
+        n_layers=settings["n_layer"],
+        n_heads=settings["n_head"],
+        d_ff=settings["n_inner"],
+        activation="gelu_tanh",
+        norm_epsilon=settings["layer_norm_epsilon"],
+    )
+
+
+BERT_NAMES = {
+    "embeddings.word_embeddings": "transformer.token_embedding",
+    "embeddings.position_embeddings": "transformer.position_embedding",
+    "embeddings.token_type_embeddings": "transformer.segment_embedding",
+    "embeddings.LayerNorm": "transformer.norm",
+    "encoder.layer.": "transformer.blocks.",
+    "attention.self.query": "attention.query",
+    "attention.self.key": "attention.key",
+    "attention.self.value": "attention.value",
+    "attention.output.dense": "attention.output",
+    "attention.output.LayerNorm": "attention_norm",
+    "intermediate.dense": "feed_forward.expand",
+    "output.dense": "feed_forward.contract",
+    "output.LayerNorm": "feed_forward_norm",
+    "pooler.dense": "pooler",
+    "cls.predictions.transform.dense": "word_transform",
+    "cls.predictions.transform.LayerNorm": "word_norm",
+    "cls.predictions.bias": "word_bias",
+    "cls.seq_relationship": "next_sentence",
+}
+
+
+def bert_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Hugging Face BERT's tensors under our names; copies of tied tensors and buffers are left out."""
+    renamed = {}
+    for name, tensor in weights.items():
+        if "position_ids" in name or name.startswith("cls.predictions.decoder"):
+            continue
+        name = name.removeprefix("bert.")
+        for theirs, ours in BERT_NAMES.items():
+            name = name.replace(theirs, ours)
+        # bert-base-uncased still has the names of its TensorFlow original.
+        name = name.replace("norm.gamma", "norm.weight").replace("norm.beta", "norm.bias")
+        renamed[name] = tensor
+    return renamed
+
+
+DISTILBERT_NAMES = {
+    "embeddings.word_embeddings": "transformer.token_embedding",
+    "embeddings.position_embeddings": "transformer.position_embedding",
+    "embeddings.LayerNorm": "transformer.norm",
+    "transformer.layer.": "transformer.blocks.",
+    "attention.q_lin": "attention.query",
+    "attention.k_lin": "attention.key",
+    "attention.v_lin": "attention.value",
+    "attention.out_lin": "attention.output",
+    "sa_layer_norm": "attention_norm",
+    "ffn.lin1": "feed_forward.expand",
+    "ffn.lin2": "feed_forward.contract",
+    "output_layer_norm": "feed_forward_norm",
+    "vocab_transform": "word_transform",
+    "vocab_layer_norm": "word_norm",
+    "vocab_projector.bias": "word_bias",
+}
+
+
+def distilbert_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Hugging Face DistilBERT's tensors under our names; the copy of the tied tensor is left out."""
+    renamed = {}
+    for name, tensor in weights.items():
+        if name == "vocab_projector.weight":
+            continue
+        name = name.removeprefix("distilbert.")
+        for theirs, ours in DISTILBERT_NAMES.items():
+            name = name.replace(theirs, ours)
+        renamed[name] = tensor
+    return renamed
+
+
+GPT2_NAMES = {
+    "wte": "transformer.token_embedding",
+    "wpe": "transformer.position_embedding",
+    "ln_f": "transformer.norm",
+    "h.": "transformer.blocks.",
+    "ln_1": "attention_norm",
+    "ln_2": "feed_forward_norm",
+    "attn.c_proj": "attention.output",
+    "mlp.c_fc": "feed_forward.expand",
+    "mlp.c_proj": "feed_forward.contract",
+}
+
+
+def gpt2_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Hugging Face GPT-2's tensors under our names: its matrices are transposed, and query, key and value are one."""
+    renamed = {}
+    for name, tensor in weights.items():
+        name = name.removeprefix("transformer.")
+        if name == "lm_head.weight" or name.endswith((".attn.bias", ".attn.masked_bias")):
+            continue
+        layer, _, rest = name.partition(".attn.c_attn.")
+        for theirs, ours in GPT2_NAMES.items():
+            name, layer = name.replace(theirs, ours), layer.replace(theirs, ours)
+        tensor = tensor.T if name.endswith("weight") and tensor.dim() == 2 and "embedding" not in name else tensor
+        if rest:
+            parts = tensor.chunk(3, dim=0)
+            renamed |= {
+                f"{layer}.attention.{part}.{rest}": t for part, t in zip(("query", "key", "value"), parts, strict=True)
+            }
+        else:
+            renamed[name] = tensor
+    return renamed
+
+
+@dataclass(frozen=True)
+class Family:
+    """How one of Hugging Face's model types becomes one of ours; weights saved without the heads leave ours `optional`
+    parts as initialized.
+    """
+
+    model: type[GPT] | type[BERT]
+    config: Callable[[dict[str, Any]], TransformerConfig]
+    weights: Callable[[dict[str, Tensor]], dict[str, Tensor]]
+    optional: tuple[str, ...] = ()
+
+
+FAMILIES = {
+    "bert": Family(BERT, bert_config, bert_weights, ("word_", "next_sentence", "pooler")),
+    "distilbert": Family(BERT, distilbert_config, distilbert_weights, ("word_", "next_sentence", "pooler")),
+    "gpt2": Family(GPT, gpt2_config, gpt2_weights),
+}
