@@ -58,9 +58,12 @@ def test_a_run_cut_short_and_resumed_equals_the_unbroken_one_bit_for_bit(recipe,
     assert not (tmp_path / "parts").exists()
     run = tmp_path / "second" / "runs" / recipe.name
     assert len((run / "records.jsonl").read_text().splitlines()) == 5
-    # What a process killed between two checkpoints leaves: records that are ahead, and a torn last line.
+    # What a process killed between two checkpoints leaves: records that are ahead, one of them of a skipped attempt,
+    # and a torn last line.
     with open(run / "records.jsonl", "a") as file:
-        file.write((run / "records.jsonl").read_text().splitlines()[-1].replace('"step": 5', '"step": 6') + '\n{"step"')
+        last = (run / "records.jsonl").read_text().splitlines()[-1]
+        file.write(last.replace('"skipped": false', '"skipped": true') + "\n")
+        file.write(last.replace('"step": 5', '"step": 6') + '\n{"step"')
     assert pretrain(recipe, max_steps=9, folder=tmp_path / "parts") is None
     parts = pretrain(recipe, folder=tmp_path / "parts")
     assert (parts / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()

@@ -33,6 +33,7 @@ def test_direct_labels_do_not_overlap(log):
 def test_band_encloses_its_line_and_needs_one():
     x, y = np.arange(5), np.arange(5.0)
     figure = charts.lines({"a": (x, y)}, bands={"a": (y - 1, y + 1)}, x_title="", y_title="", alt="A band.")
+    assert figure.data[0].mode == "lines"  # few points would otherwise be drawn as markers
     assert max(figure.data[0].y) == 5 and min(figure.data[0].y) == -1 and figure.layout.yaxis.range[1] > 5
     with pytest.raises(ValueError, match="bands"):
         charts.lines({"a": (x, y)}, bands={"b": (y, y)}, x_title="", y_title="", alt="A band.")

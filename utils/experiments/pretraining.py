@@ -226,7 +226,7 @@ def pretrain(
         trainer.load(checkpoint)
     if environment.rank() == 0:
         checkpoints.write_atomically(vocabulary, lambda file: file.write(tokenizer.to_str().encode()))
-        keep_records(log, trainer.step)
+        keep_records(log, trainer.micro_batches // recipe.training.accumulate_steps)
     share = recipe.tokens_per_step // world
     source = make(corpus, lengths=recipe.lengths, tokens_per_batch=share, seed=SEED, start=trainer.micro_batches)
     last = min(max_steps or recipe.training.max_steps, recipe.training.max_steps)
@@ -255,12 +255,10 @@ def pretrain(
     return folder
 
 
-def keep_records(log: Path, step: int) -> None:
-    """Cut the log back to the checkpoint's step, so that a resumed run writes no step twice."""
+def keep_records(log: Path, attempts: int) -> None:
+    """Cut the log, a line an attempt, back to the checkpoint's last one, so that a resumed run writes none twice."""
     lines = log.read_text().splitlines() if log.is_file() else []
-    log.write_text(
-        "".join(line + "\n" for line in lines if line.endswith("}") and json.loads(line)["step"] <= step and step > 0)
-    )
+    log.write_text("".join(line + "\n" for line in lines[:attempts]))
 
 
 def card(recipe: Recipe, corpus: batches.TokenCorpus, log: Path) -> dict:

@@ -220,7 +220,7 @@ def _running_mean(values: np.ndarray, window: int) -> np.ndarray:
 
 def _add_band(figure: Figure, name: str, x: np.ndarray, limits: tuple[np.ndarray, np.ndarray], color: str) -> None:
     figure.add_scatter(x=np.concatenate([x, x[::-1]]), y=np.concatenate([limits[1], limits[0][::-1]]), fill="toself",
-                       fillcolor=_tint(color, 0.2), line={"width": 0}, hoverinfo="skip",
+                       mode="lines", fillcolor=_tint(color, 0.2), line={"width": 0}, hoverinfo="skip",
                        name=f"{name}: interval", showlegend=False)
 
 
