@@ -19,6 +19,11 @@ class Check:
         self.verdict = judge(self.exercise, function)
         display(verdict_card(self.exercise, self.verdict), raw=True)
 
+    @property
+    def done(self) -> bool:
+        """Whether the latest check was correct."""
+        return self.verdict is not None and self.verdict.status == RIGHT
+
 
 class Lab:
     """The exercises of one lab, in order."""
@@ -62,4 +67,4 @@ class Lab:
     @property
     def done(self) -> bool:
         """Whether every exercise's latest check was correct."""
-        return all(check.verdict is not None and check.verdict.status == RIGHT for check in self.checks)
+        return all(check.done for check in self.checks)
