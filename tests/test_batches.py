@@ -151,6 +151,20 @@ def test_masked_rows_are_cls_a_sep_b_sep_and_specials_are_never_chosen():
         assert sizes.min() >= 61 // 4 and sizes.max() <= 61 - 61 // 4
 
 
+def test_shifted_rows_begin_anywhere_in_the_context_from_their_micro_batch_on():
+    options = dict(lengths=((0, 16), (3, 32)), tokens_per_batch=640, seed=5)
+    plain = list(pairs(**options, n=6))
+    shifted = list(pairs(**options, n=6, shift_within=40, shift_from=2))
+    for m, (a, b) in enumerate(zip(plain, shifted, strict=True)):
+        first = b.pop("first_position", None)
+        assert all(torch.equal(a[name], b[name]) for name in a)
+        assert (first is None) == (m < 2)
+        if first is not None:
+            room = 40 - a["input_ids"].shape[1]
+            assert first.shape == (len(a["input_ids"]),) and 0 <= first.min() and first.max() <= room
+            assert len(first.unique()) > room / 2
+
+
 def test_half_of_the_pairs_are_true_ones():
     labels = torch.cat([part["next_sentence"] for part in rows_of()])
     assert within(int(labels.sum()), len(labels), 0.5)

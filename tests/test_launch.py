@@ -22,7 +22,13 @@ TRAINING = TrainConfig(max_steps=12, learning_rate=1e-2, warmup_steps=2, optimiz
 RECIPES = {
     "gpt": Recipe("tiny-gpt", "gpt", TransformerConfig(400, **TINY), TRAINING, 128, ((0, 16), (8, 32))),
     "bert": Recipe(
-        "tiny-bert", "bert", TransformerConfig(400, n_segments=2, **TINY), TRAINING, 128, ((0, 16), (8, 32))
+        "tiny-bert",
+        "bert",
+        TransformerConfig(400, n_segments=2, **TINY),
+        TRAINING,
+        128,
+        ((0, 16), (8, 32)),
+        shift_from=4,
     ),
 }
 

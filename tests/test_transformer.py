@@ -79,6 +79,19 @@ def test_an_encoder_sees_both_sides_and_no_padding():
     assert ((model.encode(other, mask) - hidden)[0].abs().amax(-1) > 1e-4).all()
 
 
+@torch.no_grad()
+def test_a_rows_positions_can_begin_anywhere():
+    model = spread(BERT(TransformerConfig(37, 11, 12, n_layers=2, n_heads=2, n_segments=2)))
+    ids, first = tokens(3, 5), torch.tensor([0, 4, 6])
+    found = model.encode(ids, first_position=first)
+    table = model.transformer.position_embedding.weight
+    kept = table.detach().clone()
+    for row, start in enumerate(first.tolist()):
+        table.data = kept.roll(-start, 0)
+        torch.testing.assert_close(found[row], model.encode(ids[row : row + 1])[0], rtol=0, atol=1e-6)
+    assert not torch.allclose(found[1], found[0])
+
+
 @pytest.mark.parametrize("family, config", [(GPT, GPTS["rotary"]), (BERT, BERT_CONFIG)])
 @torch.inference_mode()
 def test_attention_weights_come_for_every_layer_and_sum_to_one(family, config):

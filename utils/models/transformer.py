@@ -165,8 +165,10 @@ class Transformer(nn.Module):
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
 
-    def embed(self, input_ids: Tensor, segment_ids: Tensor | None = None, start: int = 0) -> Tensor:
-        """Sum of token, position and segment vectors; positions count from `start`."""
+    def embed(
+        self, input_ids: Tensor, segment_ids: Tensor | None = None, start: int = 0, first: Tensor | None = None
+    ) -> Tensor:
+        """Sum of token, position and segment vectors; positions count from `start`, or a row's from `first` (B,)."""
         if input_ids.dim() != 2:
             raise ValueError(f"input_ids: expected shape (batch, time), got {tuple(input_ids.shape)}; add a batch axis")
         end = start + input_ids.shape[1]
@@ -177,7 +179,8 @@ class Transformer(nn.Module):
             )
         x = self.token_embedding(input_ids)
         if self.config.positions == "learned":
-            x = x + self.position_embedding.weight[start:end]
+            places = slice(start, end) if first is None else first[:, None] + torch.arange(end, device=first.device)
+            x = x + self.position_embedding.weight[places]
         if self.config.n_segments:
             x = x + (self.segment_embedding.weight[0] if segment_ids is None else self.segment_embedding(segment_ids))
         return x
@@ -189,9 +192,10 @@ class Transformer(nn.Module):
         segment_ids: Tensor | None = None,
         cache: KVCache | None = None,
         need_weights: bool = False,
+        first_position: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
         """Run the stack; also returns the attention weights, one (B, H, T, S) a layer, when they are wanted."""
-        x = self.embed(input_ids, segment_ids, start=0 if cache is None else len(cache))
+        x = self.embed(input_ids, segment_ids, 0 if cache is None else len(cache), first_position)
         mask = None if attention_mask is None else padding_mask(attention_mask)
         pre_norm = self.config.norm_position == "pre"
         x = self.dropout(x if pre_norm else self.norm(x))
@@ -254,10 +258,11 @@ class BERT(nn.Module):
             Transformer._initialize(layer)
 
     def encode(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, segment_ids: Tensor | None = None
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, segment_ids: Tensor | None = None,
+        first_position: Tensor | None = None,
     ) -> Tensor:
-        """Hidden states (B, T, D)."""
-        return self.transformer(input_ids, attention_mask, segment_ids)[0]
+        """Hidden states (B, T, D). Positions count from 0, or in each row from `first_position` (B,)."""
+        return self.transformer(input_ids, attention_mask, segment_ids, first_position=first_position)[0]
 
     def word_features(self, hidden: Tensor) -> Tensor:
         """Hidden states as the masked-word head transforms them. Shapes: (..., D) -> (..., D)."""
@@ -277,9 +282,10 @@ class BERT(nn.Module):
         attention_mask: Tensor | None = None,
         segment_ids: Tensor | None = None,
         targets: Tensor | None = None,
+        first_position: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Word logits (B, T, V), or with `targets` (B, T) their summed loss; and next-sentence logits (B, 2)."""
-        hidden = self.encode(input_ids, attention_mask, segment_ids)
+        hidden = self.encode(input_ids, attention_mask, segment_ids, first_position)
         if targets is None:
             return self.word_logits(hidden), self.next_sentence_logits(hidden)
         chosen = targets != IGNORE  # the head is the dearest layer: run it only where a word is predicted

@@ -38,7 +38,11 @@ def masked_words_and_next_sentence(model: nn.Module, batch: Batch) -> tuple[Tens
     Source: Devlin et al. 2019, appendix A.2.
     """
     words, pairs = model(
-        batch["input_ids"], batch.get("attention_mask"), batch["segment_ids"], targets=batch["targets"]
+        batch["input_ids"],
+        batch.get("attention_mask"),
+        batch["segment_ids"],
+        targets=batch["targets"],
+        first_position=batch.get("first_position"),
     )
     weight = 0.15 * batch["input_ids"].shape[1]
     return words + weight * F.cross_entropy(pairs.float(), batch["next_sentence"], reduction="sum"), count_targets(
