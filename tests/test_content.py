@@ -21,7 +21,7 @@ LEDGER = ROOT / "utils" / "assets" / "ledger.json"
 
 SIZE_LIMIT = 100_000  # bytes
 CODE_LINES, SETUP_LINES, WORDS, CHECKS = 40, 15, 150, 5
-WITH_EXPLORER = ("05", "07", "08", "11")
+WITH_EXPLORER = ("02", "05", "07", "08", "09", "10", "11")
 
 
 def name_of(path: Path) -> str:
@@ -183,6 +183,13 @@ def test_chapter_has_an_explorer(number):
     if not found:
         pytest.skip(f"chapter {number} is not there yet")
     assert any("explorer" in tags(cell) for cell in cells(found[0], "code")), "no cell is tagged explorer"
+
+
+def test_the_roadmap_links_every_chapter_and_lab():
+    roadmap = "".join(cell["source"] for cell in cells(CHAPTERS[0]) if cell["id"] == "start-roadmap")
+    missing = [path.name for path in CHAPTERS[1:] if f"]({path.name})" not in roadmap]
+    missing += [path.name for path in LABS if f"](../labs/{path.name})" not in roadmap]
+    assert not missing, f"link {missing} in the roadmap of chapter 00"
 
 
 def test_no_class_stands_in_two_notebooks():
