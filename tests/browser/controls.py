@@ -104,19 +104,18 @@ class Explorer:
             return f"cannot be moved: {error.message.splitlines()[0]}"
         return None
 
-    def _in_view(self, control: dict) -> ElementHandle | None:
+    def _in_view(self, control: dict, tries: int = 3) -> ElementHandle | None:
         """Return the control's element, scrolled into view; looked up anew when a late answer has just redrawn it."""
-        for last in (False, False, True):
-            element = self.element(control)
-            try:
-                if element is not None:
-                    element.scroll_into_view_if_needed()
-                return element
-            except Error:
-                if last:
-                    raise
-                self._rest()
-        return None
+        element = self.element(control)
+        try:
+            if element is not None:
+                element.scroll_into_view_if_needed()
+            return element
+        except Error:
+            if tries == 1:
+                raise
+        self._rest()
+        return self._in_view(control, tries - 1)
 
     def _has_effect(self, control: dict, moves: Iterator[Move], seconds: float, by_keyboard: bool = False) -> bool:
         """Make moves until one changes something outside the control, and wait until the explorer rests again."""

@@ -182,13 +182,8 @@ def build(
     environment.seed_everything(SEED)
     if recipe.family == "gpt":
         tokenizer = tokenizer or train_byte_bpe(texts, recipe.model.vocab_size)
-        separator = tokenizer.token_to_id(SEPARATOR)
-        return (
-            GPT(recipe.model),
-            tokenizer,
-            objectives.next_token,
-            lambda corpus, **options: batches.next_token_batches(corpus, separator, **options),
-        )
+        make = functools.partial(batches.next_token_batches, separator=tokenizer.token_to_id(SEPARATOR))
+        return GPT(recipe.model), tokenizer, objectives.next_token, make
     tokenizer = tokenizer or train_wordpiece(texts, recipe.model.vocab_size)
     ids, ends = masking_ids(tokenizer), sentence_ends(tokenizer)
     model = BERT(recipe.model)

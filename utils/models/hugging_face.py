@@ -3,6 +3,7 @@
 Only here do Hugging Face's own parameter names appear.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +58,15 @@ def gpt2_config(settings: dict[str, Any]) -> TransformerConfig:
     )
 
 
+def renamed(weights: dict[str, Tensor], prefix: str, names: dict[str, str]) -> dict[str, Tensor]:
+    """The tensors without the prefix of their names, and with each part of a name replaced, in the order of `names`."""
+
+    def ours(name: str) -> str:
+        return functools.reduce(lambda found, part: found.replace(*part), names.items(), name.removeprefix(prefix))
+
+    return {ours(name): tensor for name, tensor in weights.items()}
+
+
 BERT_NAMES = {
     "embeddings.word_embeddings": "transformer.token_embedding",
     "embeddings.position_embeddings": "transformer.position_embedding",
@@ -76,22 +86,20 @@ BERT_NAMES = {
     "cls.predictions.transform.LayerNorm": "word_norm",
     "cls.predictions.bias": "word_bias",
     "cls.seq_relationship": "next_sentence",
+    # bert-base-uncased still has the names of its TensorFlow original.
+    "norm.gamma": "norm.weight",
+    "norm.beta": "norm.bias",
 }
 
 
 def bert_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Hugging Face BERT's tensors under our names; copies of tied tensors and buffers are left out."""
-    renamed = {}
-    for name, tensor in weights.items():
-        if "position_ids" in name or name.startswith("cls.predictions.decoder"):
-            continue
-        name = name.removeprefix("bert.")
-        for theirs, ours in BERT_NAMES.items():
-            name = name.replace(theirs, ours)
-        # bert-base-uncased still has the names of its TensorFlow original.
-        name = name.replace("norm.gamma", "norm.weight").replace("norm.beta", "norm.bias")
-        renamed[name] = tensor
-    return renamed
+    kept = {
+        name: tensor
+        for name, tensor in weights.items()
+        if "position_ids" not in name and not name.startswith("cls.predictions.decoder")
+    }
+    return renamed(kept, "bert.", BERT_NAMES)
 
 
 DISTILBERT_NAMES = {
@@ -115,15 +123,8 @@ DISTILBERT_NAMES = {
 
 def distilbert_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Hugging Face DistilBERT's tensors under our names; the copy of the tied tensor is left out."""
-    renamed = {}
-    for name, tensor in weights.items():
-        if name == "vocab_projector.weight":
-            continue
-        name = name.removeprefix("distilbert.")
-        for theirs, ours in DISTILBERT_NAMES.items():
-            name = name.replace(theirs, ours)
-        renamed[name] = tensor
-    return renamed
+    kept = {name: tensor for name, tensor in weights.items() if name != "vocab_projector.weight"}
+    return renamed(kept, "distilbert.", DISTILBERT_NAMES)
 
 
 GPT2_NAMES = {
@@ -141,23 +142,19 @@ GPT2_NAMES = {
 
 def gpt2_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Hugging Face GPT-2's tensors under our names: its matrices are transposed, and query, key and value are one."""
-    renamed = {}
+    kept = {}
     for name, tensor in weights.items():
-        name = name.removeprefix("transformer.")
         if name == "lm_head.weight" or name.endswith((".attn.bias", ".attn.masked_bias")):
             continue
-        layer, _, rest = name.partition(".attn.c_attn.")
-        for theirs, ours in GPT2_NAMES.items():
-            name, layer = name.replace(theirs, ours), layer.replace(theirs, ours)
-        tensor = tensor.T if name.endswith("weight") and tensor.dim() == 2 and "embedding" not in name else tensor
-        if rest:
-            parts = tensor.chunk(3, dim=0)
-            renamed |= {
-                f"{layer}.attention.{part}.{rest}": t for part, t in zip(("query", "key", "value"), parts, strict=True)
-            }
+        if name.endswith(".weight") and tensor.dim() == 2 and not name.endswith(("wte.weight", "wpe.weight")):
+            tensor = tensor.T
+        layer, found, rest = name.partition(".attn.c_attn.")
+        if found:
+            parts = zip(("query", "key", "value"), tensor.chunk(3, dim=0), strict=True)
+            kept |= {f"{layer}.attention.{part}.{rest}": own for part, own in parts}
         else:
-            renamed[name] = tensor
-    return renamed
+            kept[name] = tensor
+    return renamed(kept, "transformer.", GPT2_NAMES)
 
 
 @dataclass(frozen=True)

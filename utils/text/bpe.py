@@ -59,6 +59,7 @@ class BPE:
         self.bytes_of = {letter: byte for byte, letter in byte_letters().items()}
         self.history: list[Merge] = []
         longest_first = sorted(self.special_tokens, key=len, reverse=True)
+        self._margin = max([LOOKAHEAD, *map(len, longest_first)])  # characters that further text can still change
         self._special = regex.compile("|".join(map(regex.escape, longest_first))) if longest_first else None
         self._encode_piece = functools.lru_cache(maxsize=100_000)(self._encode_piece)
 
@@ -136,12 +137,12 @@ class BPE:
 
         Raises: ValueError for an id that the vocabulary lacks.
         """
-        parts, run = [], bytearray()
+        parts, run, special_tokens = [], bytearray(), set(self.special_tokens)
         for i in ids:
             if i not in self.tokens:
                 raise ValueError(f"decode: expected ids from 0 to {max(self.tokens)}, got {i}")
             token = self.tokens[i]
-            if token in self.special_tokens:
+            if token in special_tokens:
                 parts += [run.decode(errors="replace"), token]
                 run = bytearray()
             else:
@@ -159,8 +160,7 @@ class BPE:
                 ids += self._encode_piece(piece)
             ids.append(self.vocab[found.group()])
             start = found.end()
-        longest = max((len(token) for token in self.special_tokens), default=0)
-        settled = len(text) if final else len(text) - max(LOOKAHEAD, longest)
+        settled = len(text) if final else len(text) - self._margin
         for piece in pre_tokenize(text[start:]):
             if start + len(piece) > settled:
                 break

@@ -2,7 +2,7 @@
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 Pair = tuple[int, int]
@@ -86,16 +86,23 @@ def replace_pair(piece: Sequence[int], pair: Pair, merged: int) -> list[int]:
     return new
 
 
-def merge_history(piece: Sequence[int], ranks: Mapping[Pair, tuple[int, int]]) -> list[list[int]]:
-    """A word after each merge that applies to it, the unmerged word first; the last entry is its encoding.
+def apply_merges(
+    pieces: Sequence[Sequence[int]], ranks: Mapping[Pair, tuple[int, int]]
+) -> Iterator[tuple[Pair, list[list[int]]]]:
+    """Apply merges to pieces of a text, the lowest rank first; yields each merged pair and the pieces after it.
 
-    `ranks` maps a pair to its rank in training and the id of its union; the lowest rank goes first.
+    `ranks` maps a pair to its rank in training and the id of its union. No merge crosses from a piece to the next.
     """
-    steps = [list(piece)]
+    pieces = [list(piece) for piece in pieces]
     while True:
-        piece = steps[-1]
-        pairs = [pair for pair in zip(piece, piece[1:], strict=False) if pair in ranks]
+        pairs = {pair for piece in pieces for pair in zip(piece, piece[1:], strict=False) if pair in ranks}
         if not pairs:
-            return steps
+            return
         best = min(pairs, key=lambda pair: ranks[pair][0])
-        steps.append(replace_pair(piece, best, ranks[best][1]))
+        pieces = [replace_pair(piece, best, ranks[best][1]) for piece in pieces]
+        yield best, pieces
+
+
+def merge_history(piece: Sequence[int], ranks: Mapping[Pair, tuple[int, int]]) -> list[list[int]]:
+    """A word after each merge that applies to it, the unmerged word first; the last entry is its encoding."""
+    return [list(piece), *(after for _, (after,) in apply_merges([piece], ranks))]

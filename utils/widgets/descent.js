@@ -126,7 +126,9 @@ function render({ model, el }) {
   const rows = names.map((name, i) => {
     const box = make("input", { type: "checkbox", "aria-label": `Show ${name}`, onchange: move });
     box.checked = model.get("shown").includes(name);
-    const rate = slider(`Learning rate of ${name}`, { min: -4, max: 1, step: 0.05, value: Math.log10(RATES[name]), shown: (power) => `α ${Number((10 ** power).toPrecision(2))}`, onmove: move });
+    const rate = slider(`Learning rate of ${name}`, { min: -4, max: 1, step: 0.05, value: Math.log10(RATES[name]), shown: (power) => `α ${Number((10 ** power).toPrecision(2))}`,
+      // Who tunes an optimizer wants to see it.
+      onmove: () => { box.checked = true; move(); } });
     rate.box.firstChild.remove();
     const end = make("span", { class: "end" });
     return { name, box, rate, end, color: COLORS[i],

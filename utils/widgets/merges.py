@@ -3,7 +3,7 @@
 import traitlets
 
 from utils.text.bpe import BPE, pre_tokenize, to_letters
-from utils.text.merges import replace_pair
+from utils.text.merges import apply_merges
 from utils.widgets import still
 from utils.widgets.base import FOLDER, Explorer, source
 
@@ -50,20 +50,16 @@ def merge_steps(tokenizer: BPE, text: str) -> list[dict]:
     if length > MOST_LETTERS:
         raise ValueError(f"Expected at most {MOST_LETTERS} bytes, got {length}; shorten the sentence.")
 
-    def entry(**made: object) -> dict:
+    def entry(pieces: list[list[int]], **made: object) -> dict:
         tokens = [[tokenizer.tokens[i], number] for number, piece in enumerate(pieces) for i in piece]
         return {"tokens": tokens, **made}
 
-    steps = [entry(pair=None, rank=0, count=0)]
-    while True:
-        pairs = {pair for piece in pieces for pair in zip(piece, piece[1:], strict=False) if pair in tokenizer.ranks}
-        if not pairs:
-            return steps
-        pair = min(pairs, key=lambda pair: tokenizer.ranks[pair][0])
-        rank, merged = tokenizer.ranks[pair]
-        pieces = [replace_pair(piece, pair, merged) for piece in pieces]
+    steps = [entry(pieces, pair=None, rank=0, count=0)]
+    for pair, after in apply_merges(pieces, tokenizer.ranks):
+        rank = tokenizer.ranks[pair][0]
         count = tokenizer.history[rank].count if tokenizer.history else 0
-        steps.append(entry(pair=[tokenizer.tokens[i] for i in pair], rank=rank + 1, count=count))
+        steps.append(entry(after, pair=[tokenizer.tokens[i] for i in pair], rank=rank + 1, count=count))
+    return steps
 
 
 def explore_merges(tokenizer: BPE, text: str) -> MergesExplorer:
