@@ -178,7 +178,7 @@ def report() -> None:
     reach = "online" if online() else "offline"
     print(
         f"Python {platform.python_version()}, {versions}\n"
-        f"{hardware()}; {torch.get_num_threads()} threads\n"
+        f"{hardware()}; torch threads: {torch.get_num_threads()}\n"
         f"device {here.device}, autocast {here.precision}, budget x{here.scale}, hub {reach}, "
         f"{memory_gb():.2f} GB in use"
     )

@@ -28,8 +28,12 @@ function render({ model, el }) {
       onclick: () => { text.value = `${text.value.trimEnd()} ${label}`; send(); },
     }, make("span", { class: "label", text: label }), make("span", { class: "track" }, make("span", { class: "bar", style: `width: ${(100 * share) / most}%` })),
     make("span", { class: "number", text: percent(share) }))));
-    const looks = context.length ? `It looks at “${context.join(" ")}”, seen ${seen.toLocaleString("en-US")} times` : "It looks at nothing";
-    told.say(`${looks}. Entropy ${entropy.toFixed(2)} nats; ${zeros ? `${zeros.toLocaleString("en-US")} of ${size.toLocaleString("en-US")} words are called impossible` : "no word is called impossible"}.`);
+    const times = seen ? `seen ${seen.toLocaleString("en-US")} ${seen === 1 ? "time" : "times"}` : "never seen";
+    const looks = context.length ? `It looks at “${context.join(" ")}”, ${times}` : "It looks at nothing";
+    const possible = zeros ? `${zeros.toLocaleString("en-US")} of ${size.toLocaleString("en-US")} words are called impossible` : "no word is called impossible";
+    // Counts alone give 0 / 0 after a context never seen; all words equally likely is how that is shown.
+    const clueless = Math.abs(entropy - Math.log(size)) < 1e-6;
+    told.say(`${looks}. Entropy ${entropy.toFixed(2)} nats; ${clueless ? "it knows nothing: all words are equally likely" : possible}.`);
   }
 
   root.append(
