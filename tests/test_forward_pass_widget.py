@@ -26,9 +26,10 @@ def fake_pass(text):
     def random(*shape):
         return torch.randn(*shape, generator=generator)
 
-    steps = {"token": random(T, D), "position": random(T, D)}
+    steps = {name: random(T, D) for name in forward_pass.ENDS}
     steps |= {name: random(L, T, D) for name in forward_pass.LAYERS}
-    steps |= {"weights": random(L, H, T, T).tril().softmax(-1), "hidden": random(L, T, F_)}
+    scores = random(L, H, T, T)
+    steps |= {"scores": scores, "weights": scores.tril().softmax(-1), "hidden": random(L, T, F_)}
     return tokens, steps | {"stream": 3 * random(L + 1, T, D), "lens": 4 * random(L + 1, T, V)}
 
 
@@ -175,7 +176,8 @@ def test_a_model_of_the_courses_size_is_answered_in_time():
         T = len(text.split())
         with torch.inference_mode():
             model(torch.arange(T)[None])
-        big = dict(token=(T, 256), position=(T, 256), stream=(7, T, 256), lens=(7, T, 8192), weights=(6, 4, T, T))
+        big = dict.fromkeys(forward_pass.ENDS, (T, 256)) | dict.fromkeys(("scores", "weights"), (6, 4, T, T))
+        big |= dict(stream=(7, T, 256), lens=(7, T, 8192))
         shapes = {name: big.get(name, (6, T, 1024 if name == "hidden" else 256)) for name in forward_pass.NAMES}
         return text.split(), {name: torch.randn(shape) for name, shape in shapes.items()}
 

@@ -3,6 +3,8 @@
 // An image cannot be styled by CSS: --blue and --orange once more.
 const COLORS = { up: [37, 135, 198], down: [213, 94, 0] };
 const BEST = 12;
+const BY_HEAD = ["query", "key", "value", "mixed"];
+const BY_LAYER = ["norm_1", ...BY_HEAD, "attention", "middle", "norm_2", "hidden", "feed_forward"];
 
 /** The 16-bit floats in a bytes trait as a Float32Array. */
 function halves(view) {
@@ -55,8 +57,11 @@ function meanSize(data) {
   return sum / Math.max(1, data.length);
 }
 
-/** One picture of a table: a row a token. Strong is large, three times the mean size or more is full colour. */
-function panel(name, note, choose, spell, square = false) {
+/**
+ * One picture of a table: a row a token. Strong is large: three times the mean size or more is full colour. Of `shares`,
+ * which go from 0 to 1, the colour is the square root.
+ */
+function panel(name, note, choose, spell, { square = false, shares = false } = {}) {
   const canvas = make("canvas", { "aria-hidden": "true" });
   const frame = make("div", { class: "chosen" });
   const facts = make("span");
@@ -81,12 +86,12 @@ function panel(name, note, choose, spell, square = false) {
       const { data, rows, columns } = table;
       if (canvas.width !== columns || canvas.height !== rows) Object.assign(canvas, { width: columns, height: rows });
       canvas.style.setProperty("--height", `${rowHeight * rows}px`);
-      const full = square ? 1 : 3 * meanSize(data) || 1;
+      const full = shares ? 1 : 3 * meanSize(data) || 1;
       const image = new ImageData(columns, rows);
       data.forEach((value, i) => {
         const strength = Math.min(1, Math.abs(value) / full);
         image.data.set(value < 0 ? COLORS.down : COLORS.up, 4 * i);
-        image.data[4 * i + 3] = 255 * (square ? Math.sqrt(strength) : strength);
+        image.data[4 * i + 3] = 255 * (shares ? Math.sqrt(strength) : strength);
       });
       canvas.getContext("2d").putImageData(image, 0, 0);
       frame.hidden = chosen == null;
@@ -121,11 +126,15 @@ function render({ model, el }) {
     ["token", "token vector", "a row of the embedding table"], ["position", "position vector", "the same for every text"],
     ["before", "stream before the layer", "the sum of all so far"],
     ["norm_1", "normed", "what attention reads"], ["query", "query", "what a token looks for"], ["key", "key", "what it is found by"],
-    ["value", "value", "what it hands over"], ["attention", "attention's output", "is added"], ["middle", "stream between", "before + attention"],
-    ["norm_2", "normed", "what the feed-forward layer reads"], ["hidden", "hidden", "after GELU"],
+    ["value", "value", "what it hands over"], ["mixed", "gathered", "weights times values"],
+    ["attention", "attention's output", "is added"], ["middle", "stream between", "before + attention"],
+    ["norm_2", "normed", "what the feed-forward layer reads"], ["hidden", "hidden", "after the activation"],
     ["feed_forward", "feed-forward output", "is added"], ["after", "stream after the layer", "between + feed-forward"],
+    ["last_norm", "last stream, normed", "what the output matrix reads"],
   ].map(([key, title, note]) => [key, panel(title, note, choose, feature)]));
-  const weights = panel("attention weights", "row: query, column: key", choose, (t, s, value) => `${name(t)} → ${name(s)}: ${value.toFixed(3)}`, true);
+  const pair = (t, s, value) => `${name(t)} → ${name(s)}: ${value.toFixed(3)}`;
+  const scores = panel("scores", "before mask and softmax", choose, pair, { square: true });
+  const weights = panel("weights", "row: query, column: key", choose, pair, { square: true, shares: true });
   const logits = panel("logits", "of the chosen token, less their mean: all of the vocabulary, row by row", () => {}, (row, column, value) => {
     const i = row * logitColumns() + column;
     return i < model.get("vocabulary").length ? `${word(model.get("vocabulary")[i])}: ${value.toFixed(2)}` : "";
@@ -136,8 +145,10 @@ function render({ model, el }) {
   function rebuild() {
     const places = model.get("places");
     if (!places.stream) return;
+    // Who chose the last token watches the end of the text while it grows.
+    const atEnd = state.token >= state.tokens.length - 1;
     Object.assign(state, { tokens: model.get("tokens"), values: halves(model.get("values")), logits: floats(model.get("logits")) });
-    state.token = Math.min(state.token, state.tokens.length - 1);
+    state.token = atEnd ? state.tokens.length - 1 : Math.min(state.token, state.tokens.length - 1);
     const [layers, heads] = places.weights.slice(1);
     layer.limit(layers);
     head.limit(heads);
@@ -165,22 +176,26 @@ function render({ model, el }) {
     const of = (key, ...index) => part(state.values, places[key], ...index);
     const [, , heads] = places.weights;
     const shown = { token: of("token"), position: of("position"), before: of("stream", state.layer), after: of("stream", state.layer + 1) };
-    for (const key of ["norm_1", "query", "key", "value", "attention", "middle", "norm_2", "hidden", "feed_forward"]) shown[key] = of(key, state.layer);
+    for (const key of BY_LAYER) shown[key] = of(key, state.layer);
+    shown.last_norm = of("last_norm");
     if (state.head >= 0) {
       const width = shown.query.columns / heads;
-      for (const key of ["query", "key", "value"]) shown[key] = columnsOf(shown[key], state.head * width, width);
+      for (const key of BY_HEAD) shown[key] = columnsOf(shown[key], state.head * width, width);
     }
-    const all = Array.from({ length: heads }, (_, h) => of("weights", state.layer, h));
-    return { shown, attention: state.head >= 0 ? all[state.head] : meanOf(all) };
+    const square = (key) => (state.head >= 0 ? of(key, state.layer, state.head)
+      : meanOf(Array.from({ length: heads }, (_, h) => of(key, state.layer, h))));
+    return { shown, raw: square("scores"), attention: square("weights") };
   }
 
   function paint() {
     if (!state.tokens.length) return;
-    const { shown, attention } = tables();
+    const { shown, raw, attention } = tables();
     for (const [key, table] of Object.entries(shown)) {
       panels[key].show(table, `(${table.rows}, ${table.columns}), mean size ${meanSize(table.data).toPrecision(2)}`, state.token);
     }
-    weights.show(attention, `(${attention.rows}, ${attention.columns}), ${state.head < 0 ? "mean of all heads" : `head ${state.head + 1}`}`, state.token);
+    const which = state.head < 0 ? "mean of the heads" : `head ${state.head + 1}`;
+    scores.show(raw, which, state.token);
+    weights.show(attention, which, state.token);
     const own = attention.data.subarray(state.token * attention.columns, (state.token + 1) * attention.columns);
     [...sentence.children].forEach((option, t) => {
       option.style.setProperty("--share", `${100 * Math.sqrt(own[t])}%`);
@@ -214,7 +229,9 @@ function render({ model, el }) {
       + `That guess leads ${from === 0 ? "from the start" : `from layer ${from} on`}.`);
   }
 
-  const group = (...keys) => make("div", {}, ...keys.map((key) => (key === "weights" ? weights.box : panels[key].box)));
+  const group = (...keys) => make("div", {}, ...keys.map((key) => panels[key].box));
+  const left = group("before", "norm_1", "query", "key", "value");
+  left.append(make("div", { class: "squares" }, scores.box, weights.box));
   root.append(
     make("div", { class: "row" }, make("label", { class: "field wide" }, make("span", { text: "Text" }), text)),
     answered.problem,
@@ -224,10 +241,10 @@ function render({ model, el }) {
     make("div", { class: "columns" }, group("token"), group("position")),
     make("h4", { text: "Through a layer" }),
     make("div", { class: "row" }, layer.box, head.box),
-    make("div", { class: "columns" }, group("before", "norm_1", "query", "key", "value", "weights", "attention"), group("middle", "norm_2", "hidden", "feed_forward", "after")),
+    make("div", { class: "columns" }, left, group("mixed", "attention", "middle", "norm_2", "hidden", "feed_forward", "after")),
     make("h4", { text: "Out: from the last stream to the next token" }),
     make("p", { class: "hint", text: "What each depth would guess after the chosen token, read by the last norm and the output matrix (logit lens):" }),
-    guesses, logits.box,
+    guesses, panels.last_norm.box, logits.box,
     make("p", { class: "hint", text: "Logit and probability of the likeliest tokens:" }),
     bars,
   );

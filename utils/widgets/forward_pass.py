@@ -11,9 +11,10 @@ from utils.widgets.base import FOLDER, Explorer, packed, source
 
 MAX_TOKENS = 20
 GUESSES = 5
-INPUTS = ("token", "position")
-LAYERS = ("norm_1", "query", "key", "value", "weights", "attention", "middle", "norm_2", "hidden", "feed_forward")
-NAMES = (*INPUTS, *LAYERS, "stream", "lens")
+ENDS = ("token", "position", "last_norm")
+ATTENTION = ("norm_1", "query", "key", "value", "scores", "weights", "mixed", "attention", "middle")
+LAYERS = (*ATTENTION, "norm_2", "hidden", "feed_forward")
+NAMES = (*ENDS, *LAYERS, "stream", "lens")
 
 
 def as_array(values: Any) -> np.ndarray:
@@ -24,9 +25,11 @@ def as_array(values: Any) -> np.ndarray:
 def shapes_of(steps: dict[str, np.ndarray], n_tokens: int) -> dict[str, tuple]:
     """The shape that each tensor must have, given the stream's, the weights' and the hidden layer's own sizes."""
     n_layers, T, d_model = steps["stream"].shape[0] - 1, n_tokens, steps["stream"].shape[-1]
-    expected = {name: (T, d_model) for name in INPUTS} | {name: (n_layers, T, d_model) for name in LAYERS}
+    expected = {name: (T, d_model) for name in ENDS} | {name: (n_layers, T, d_model) for name in LAYERS}
+    pairs = (n_layers, *steps["weights"].shape[1:2], T, T)
     return expected | {
-        "weights": (n_layers, *steps["weights"].shape[1:2], T, T),
+        "scores": pairs,
+        "weights": pairs,
         "hidden": (n_layers, T, *steps["hidden"].shape[2:3]),
         "stream": (n_layers + 1, T, d_model),
         "lens": (n_layers + 1, T, *steps["lens"].shape[2:3]),
@@ -117,10 +120,11 @@ def explore_forward_pass(compute: Callable, text: str, vocabulary: Sequence[str]
     """Explore every tensor on the way from a text of at most 20 tokens to the next one.
 
     `compute(text)` returns the T tokens as strings, and a dictionary of tensors or arrays of a model with L layers:
-    `token` and `position` (T, D); by layer `norm_1`, `query`, `key`, `value`, `attention` (what it adds), `middle` (the
-    stream after it), `norm_2`, `feed_forward` (what it adds) (L, T, D), `weights` (L, H, T, T), `hidden` (L, T, F);
-    `stream` (L + 1, T, D), before the first layer and after each; and `lens` (L + 1, T, V), the logits that each of
-    these would give, the last ones being the model's own. `vocabulary` are the V tokens as text.
+    `token`, `position` and `last_norm` (T, D); by layer `norm_1`, `query`, `key`, `value`, `mixed` (the heads' outputs
+    side by side), `attention` (what it adds), `middle` (the stream after it), `norm_2`, `feed_forward` (what it adds)
+    (L, T, D), `scores` and `weights` (L, H, T, T), `hidden` (L, T, F); `stream` (L + 1, T, D), before the first layer
+    and after each; and `lens` (L + 1, T, V), the logits that each of these would give, the last ones being the model's
+    own. `vocabulary` are the V tokens as text.
     It runs again whenever the learner changes the text; its ValueErrors are shown in the widget. Token, layer and head
     are chosen in the browser alone.
     """
