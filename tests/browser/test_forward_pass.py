@@ -10,7 +10,12 @@ from tests.browser.server import REPOSITORY
 
 NOTEBOOK = REPOSITORY / "chapters" / "06_transformer.ipynb"
 CELL = "transformer-forward-explorer"
-TEXTS = ("It was not a good film", "It was not a good film at all", "A good", "The plot was thin and the acting was worse, so")
+TEXTS = (
+    "It was not a good film",
+    "It was not a good film at all",
+    "A good",
+    "The plot was thin and the acting was worse, so",
+)
 # From the change of the text to the first frame in which every picture and the table of guesses are others than before.
 EDIT = """async ([cell, text]) => {
     const root = cell.querySelector('.explorer.forward_pass');
