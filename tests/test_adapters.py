@@ -8,9 +8,10 @@ from torch import nn
 
 from utils.models import adapters
 from utils.models.adapters import AdapterError, LoRAConfig, LoRALinear
+from utils.models.config import TransformerConfig
 from utils.models.heads import SequenceClassifier
 from utils.models.pretrained import WeightsError
-from utils.models.transformer import BERT, TransformerConfig
+from utils.models.transformer import BERT
 from utils.training import objectives
 from utils.training.loop import TrainConfig, Trainer
 

@@ -10,8 +10,9 @@ import torch
 from utils import launch
 from utils.data import batches, corpora, masking
 from utils.experiments import evaluation, pretraining
+from utils.models.config import TransformerConfig
 from utils.models.scoring import token_log_probs
-from utils.models.transformer import BERT, GPT, TransformerConfig
+from utils.models.transformer import BERT, GPT
 from utils.text.ngrams import AddK
 from utils.training.checkpoints import CheckpointError
 

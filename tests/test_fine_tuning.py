@@ -10,9 +10,10 @@ import torch
 from utils.data import corpora
 from utils.experiments import fine_tuning, sentiment
 from utils.models import adapters
+from utils.models.config import TransformerConfig
 from utils.models.heads import SequenceClassifier, predict_probs
 from utils.models.pretrained import load_model
-from utils.models.transformer import BERT, TransformerConfig
+from utils.models.transformer import BERT
 from utils.training.checkpoints import CheckpointError
 
 

@@ -8,11 +8,12 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
+from utils.models.config import TransformerConfig
 from utils.models.generation import choose, filter_logits, generate, keep_top_k, keep_top_p, scale_by_temperature
 from utils.models.hugging_face import gpt2_config, gpt2_weights
 from utils.models.pretrained import fit_weights
 from utils.models.scoring import document_log_probs, token_log_probs, windows
-from utils.models.transformer import GPT, TransformerConfig
+from utils.models.transformer import GPT
 
 
 def small_gpt(seed: int = 0, **changes) -> GPT:

@@ -13,7 +13,7 @@ from utils.data import corpora, sources
 from utils.experiments import pretraining
 from utils.experiments.pretraining import Recipe, pretrain
 from utils.models import pretrained
-from utils.models.transformer import TransformerConfig
+from utils.models.config import TransformerConfig
 from utils.training.checkpoints import CheckpointError
 from utils.training.loop import TrainConfig
 

@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 from utils.data import sources
 from utils.experiments.pretraining import train_byte_bpe
 from utils.models import hugging_face, pretrained
+from utils.models.config import TransformerConfig
 from utils.models.pretrained import WeightsError
-from utils.models.transformer import BERT, GPT, TransformerConfig
+from utils.models.transformer import BERT, GPT
 
 TOLERANCE = dict(rtol=0, atol=1e-5)
 GPT2 = dict(
@@ -29,6 +30,18 @@ HF_BERT = dict(
     hidden_dropout_prob=0.0,
     attention_probs_dropout_prob=0.0,
 )
+LLAMA = dict(
+    vocab_size=53,
+    max_position_embeddings=29,
+    hidden_size=40,
+    num_hidden_layers=3,
+    num_attention_heads=10,
+    num_key_value_heads=5,
+    intermediate_size=37,
+    rms_norm_eps=1e-4,
+    rope_parameters={"rope_type": "default", "rope_theta": 700.0},
+)
+LLAMAS = {"untied": {}, "tied": {"tie_word_embeddings": True}, "biases": {"attention_bias": True, "mlp_bias": True}}
 SENTENCES = [
     "A film that trusts its audience.",
     "I wanted my two hours back; nobody in this picture seems to know why it was made, and it shows.",
@@ -59,6 +72,14 @@ def bert_pair():
     theirs = shaken(transformers.BertForPreTraining(transformers.BertConfig(**HF_BERT)))
     ours = BERT(hugging_face.bert_config(theirs.config.to_dict()))
     pretrained.fit_weights(ours, hugging_face.bert_weights(theirs.state_dict()))
+    return ours, theirs
+
+
+def llama_pair(options):
+    torch.manual_seed(0)
+    theirs = shaken(transformers.LlamaForCausalLM(transformers.LlamaConfig(**LLAMA, **options)))
+    ours = GPT(hugging_face.llama_config(theirs.config.to_dict()))
+    pretrained.fit_weights(ours, hugging_face.llama_weights(theirs.state_dict()))
     return ours, theirs
 
 
@@ -97,6 +118,49 @@ def test_our_gpts_gradients_equal_hugging_faces():
     logits = theirs(ids[:, :-1]).logits
     F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten()).backward()
     assert_same_gradients(ours, theirs, hugging_face.gpt2_weights)
+
+
+@pytest.mark.parametrize("T", [1, 7, 29])
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("kind", LLAMAS)
+def test_our_gpt_as_a_llama_equals_hugging_faces_with_the_same_weights(kind, T, padded, record_property):
+    ours, theirs = (model.eval() for model in llama_pair(LLAMAS[kind]))
+    ids, mask, _ = inputs(T)
+    with torch.inference_mode():
+        found = ours(ids, mask if padded else None)
+        expected = theirs(ids, attention_mask=mask.long() if padded else None).logits
+    difference = (found - expected)[mask if padded else ...].abs().max()
+    record_property("largest difference of logits", float(difference))
+    assert expected.std() > 0.5 and difference < 1e-5
+
+
+def test_our_llamas_gradients_equal_hugging_faces():
+    ours, theirs = llama_pair({})
+    ids, _, _ = inputs(13)
+    ours(ids[:, :-1], targets=ids[:, 1:]).div(ids[:, 1:].numel()).backward()
+    logits = theirs(ids[:, :-1]).logits
+    F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten()).backward()
+    assert_same_gradients(ours, theirs, hugging_face.llama_weights)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"head_dim": 6},
+        {"attention_bias": True},
+        {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 700.0}},
+    ],
+)
+def test_a_llama_that_ours_cannot_be_is_one_clear_error(options):
+    with pytest.raises(ValueError, match="Llama: expected .* got .*; take a Llama 2"):
+        hugging_face.llama_config(transformers.LlamaConfig(**{**LLAMA, **options}).to_dict())
+
+
+def test_older_llama_configurations_name_their_rotary_base_beside_the_rest():
+    settings = transformers.LlamaConfig(**LLAMA).to_dict()
+    settings.pop("rope_parameters")
+    assert hugging_face.llama_config({**settings, "rope_theta": 300.0, "rope_scaling": None}).rotary_base == 300.0
+    assert hugging_face.llama_config(settings).rotary_base == 10_000.0
 
 
 @pytest.mark.parametrize("T", [1, 7, 29])
@@ -255,11 +319,13 @@ def test_weights_that_do_not_fit_leave_the_model_as_it_was(saved):
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
-DISTILBERT = dict(
-    vocab_size=270, max_position_embeddings=29, dim=30, n_layers=3, n_heads=5, hidden_dim=41, dropout=0.0
-)
+DISTILBERT = dict(vocab_size=270, max_position_embeddings=29, dim=30, n_layers=3, n_heads=5, hidden_dim=41, dropout=0.0)
 SAVED_BY_THE_LIBRARY = {
     "gpt2": lambda: transformers.GPT2LMHeadModel(transformers.GPT2Config(**{**GPT2, "vocab_size": 270})),
+    "llama": lambda: transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**LLAMA, "vocab_size": 270})),
+    "tied llama": lambda: transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(**{**LLAMA, "vocab_size": 270}, tie_word_embeddings=True)
+    ),
     "bert": lambda: transformers.BertForPreTraining(transformers.BertConfig(**{**HF_BERT, "vocab_size": 270})),
     "bert without heads": lambda: transformers.BertModel(transformers.BertConfig(**{**HF_BERT, "vocab_size": 270})),
     "distilbert": lambda: transformers.DistilBertForMaskedLM(transformers.DistilBertConfig(**DISTILBERT)),
@@ -283,7 +349,7 @@ def test_a_folder_in_hugging_faces_format_loads_as_our_model(kind, tmp_path):
 
 def test_another_library_models_folder_says_which_can_be_read(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "t5"}')
-    with pytest.raises(WeightsError, match=r"model_type bert, distilbert, gpt2\) in .*, got: KeyError\('t5'\)"):
+    with pytest.raises(WeightsError, match=r"model_type bert, distilbert, gpt2, llama\) in .*, got: KeyError\('t5'\)"):
         pretrained.load_model(tmp_path)
 
 

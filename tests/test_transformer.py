@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 
 from utils.models.attention import KVCache
+from utils.models.config import TransformerConfig
 from utils.models.losses import LOSS_CHUNK, summed_cross_entropy
 from utils.models.scoring import token_log_probs
-from utils.models.transformer import BERT, GPT, TransformerConfig
+from utils.models.transformer import BERT, GPT
 
 SIZES = dict(vocab_size=37, context_length=19, d_model=24, n_layers=3, n_heads=3)
 GPTS = {
@@ -16,6 +17,17 @@ GPTS = {
     "rotary": TransformerConfig(**SIZES, positions="rotary"),
     "post-norm": TransformerConfig(**SIZES, norm_position="post", activation="relu"),
     "one kv head": TransformerConfig(**SIZES, n_kv_heads=1, d_ff=31, activation="gelu"),
+    "llama": TransformerConfig(
+        **SIZES,
+        positions="rotary",
+        rotary_base=500.0,
+        norm="rms",
+        gated=True,
+        activation="silu",
+        bias=False,
+        tied=False,
+    ),
+    "experts": TransformerConfig(**SIZES, n_experts=3, gated=True, activation="silu", norm="rms"),
 }
 BERT_CONFIG = TransformerConfig(**SIZES, n_segments=2, norm_position="post", activation="gelu")
 
@@ -221,9 +233,44 @@ def test_ids_without_a_batch_axis_are_refused(gpt):
         (dict(d_model=24.0), ["d_model=24.0"]),
         (dict(d_ff=0, n_segments=-1, norm_position="none"), ["d_ff=0", "n_segments=-1", "norm_position='none'"]),
         (dict(d_model=27, positions="rotary"), ["an even d_model / n_heads"]),
+        (dict(norm="batch", rotary_base=0, n_experts=-1), ["norm='batch'", "rotary_base=0", "n_experts=-1"]),
+        (dict(n_experts=2, experts_per_token=3), ["experts_per_token=3 (from 1 to n_experts=2)"]),
     ],
 )
 def test_a_wrong_configuration_names_all_its_problems_at_once(wrong, named):
     with pytest.raises(ValueError) as caught:
         TransformerConfig(**{**SIZES, **wrong})
     assert all(name in str(caught.value) for name in named)
+
+
+def test_an_untied_head_is_a_matrix_of_its_own_and_a_tied_one_none():
+    tied, untied = GPT(GPTS["learned"]), GPT(TransformerConfig(**SIZES, tied=False))
+    assert set(untied.state_dict()) - set(tied.state_dict()) == {"head.weight"}
+    assert untied.head.weight.shape == (37, 24) and float(untied.head.weight.std()) == pytest.approx(0.02, rel=0.1)
+    with pytest.raises(ValueError, match="expected tied=True"):
+        BERT(TransformerConfig(**SIZES, tied=False))
+
+
+@pytest.mark.parametrize("name", ["one kv head", "llama"])
+def test_the_cache_holds_the_key_value_heads_alone(name):
+    config, cache = GPTS[name], KVCache()
+    GPT(config)(tokens(2, 7), cache=cache)
+    held = sum(t.numel() for pair in cache.layers.values() for t in pair)
+    assert held == 2 * config.n_layers * config.kv_heads * (config.d_model // config.n_heads) * 7 * 2
+
+
+def test_branches_into_the_residual_stream_start_smaller_the_deeper_the_stack():
+    for family, config in ((GPT, GPTS["experts"]), (BERT, BERT_CONFIG)):
+        model = family(config)
+        for name, parameter in model.named_parameters():
+            if name.endswith(("attention.output.weight", "contract.weight")):
+                assert float(parameter.std()) == pytest.approx(0.02 / 6**0.5, rel=0.2), name
+
+
+def test_configurations_saved_before_an_option_existed_load_as_they_were():
+    older = ("vocab_size", "context_length", "d_model", "n_layers", "n_heads", "n_kv_heads", "d_ff", "n_segments",
+             "dropout", "activation", "norm_position", "norm_epsilon", "positions")  # fmt: skip
+    now = TransformerConfig(**SIZES)
+    then = TransformerConfig(**{name: now.to_dict()[name] for name in older})
+    assert then == now and set(GPT(then).state_dict()) == set(GPT(now).state_dict())
+    assert (now.norm, now.gated, now.bias, now.tied, now.n_experts) == ("layer", False, True, True, 0)

@@ -2,7 +2,8 @@
 
 import torch
 
-from utils.models.transformer import BERT, GPT, TransformerConfig
+from utils.models.config import TransformerConfig
+from utils.models.transformer import BERT, GPT
 
 VOCAB_SIZE = 31
 

@@ -15,7 +15,8 @@ from tqdm.auto import tqdm
 from utils import environment
 from utils.data import batches, corpora
 from utils.experiments.pretraining import train_byte_bpe
-from utils.models.transformer import GPT, TransformerConfig
+from utils.models.config import TransformerConfig
+from utils.models.transformer import GPT
 from utils.training import objectives
 from utils.training.loop import Record, TrainConfig, Trainer
 

@@ -19,9 +19,10 @@ from tqdm.auto import tqdm
 
 from utils import environment
 from utils.data import batches, corpora, masking, sources
+from utils.models.config import TransformerConfig
 from utils.models.positions import sinusoidal_positions
 from utils.models.pretrained import save_model
-from utils.models.transformer import BERT, GPT, TransformerConfig
+from utils.models.transformer import BERT, GPT
 from utils.training import checkpoints, objectives
 from utils.training.loop import TrainConfig, Trainer
 

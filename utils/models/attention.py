@@ -53,11 +53,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tuple
 class KVCache:
     """Keys and values of the tokens seen so far, one pair a layer, so that each is computed once.
 
+    `contexts` holds those of an encoder's output, which cross-attention computes once and never adds to.
     Shapes: keys and values (B, G, S, Dh) a layer; S grows with every call of `append`.
     """
 
     def __init__(self) -> None:
         self.layers: dict[int, tuple[Tensor, Tensor]] = {}
+        self.contexts: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
         """Number of tokens held."""
@@ -74,6 +76,7 @@ class KVCache:
     def reorder(self, rows: Tensor) -> None:
         """Keep the given rows of the batch, in that order (beam search continues some sequences, drops others)."""
         self.layers = {layer: (k[rows], v[rows]) for layer, (k, v) in self.layers.items()}
+        self.contexts = {layer: (k[rows], v[rows]) for layer, (k, v) in self.contexts.items()}
 
 
 class MultiHeadAttention(nn.Module):
@@ -85,7 +88,13 @@ class MultiHeadAttention(nn.Module):
     """
 
     def __init__(
-        self, d_model: int, n_heads: int, n_kv_heads: int | None = None, bias: bool = True, rotary: bool = False
+        self,
+        d_model: int,
+        n_heads: int,
+        n_kv_heads: int | None = None,
+        bias: bool = True,
+        rotary: bool = False,
+        rotary_base: float = 10_000.0,
     ) -> None:
         super().__init__()
         n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
@@ -94,7 +103,8 @@ class MultiHeadAttention(nn.Module):
                 f"attention: expected n_heads to divide d_model and n_kv_heads to divide n_heads, "
                 f"got d_model={d_model}, n_heads={n_heads}, n_kv_heads={n_kv_heads}"
             )
-        self.n_heads, self.n_kv_heads, self.head_dim, self.rotary = n_heads, n_kv_heads, d_model // n_heads, rotary
+        self.n_heads, self.n_kv_heads, self.head_dim = n_heads, n_kv_heads, d_model // n_heads
+        self.rotary, self.rotary_base = rotary, rotary_base
         self.query = nn.Linear(d_model, n_heads * self.head_dim, bias=bias)
         self.key = nn.Linear(d_model, n_kv_heads * self.head_dim, bias=bias)
         self.value = nn.Linear(d_model, n_kv_heads * self.head_dim, bias=bias)
@@ -114,18 +124,33 @@ class MultiHeadAttention(nn.Module):
         layer: int = 0,
         need_weights: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend from `x` to `context` (to `x` itself without one); `mask` broadcasts to (B, H, T, S)."""
-        source = x if context is None else context
-        q, k, v = self.split(self.query(x)), self.split(self.key(source)), self.split(self.value(source))
-        if self.rotary:
-            start = 0 if cache is None else len_of(cache, layer)
-            q, k = rotate(q, start), rotate(k, start)
-        if cache is not None:
-            k, v = cache.append(layer, k, v)
+        """Attend from `x` to `context` (to `x` itself without one); `mask` broadcasts to (B, H, T, S).
+
+        Rotary positions turn queries and keys of `x` alone: those of a context are counted in another text.
+        """
+        q = self.split(self.query(x))
+        if context is not None:
+            k, v = self._of_context(context, cache, layer)
+        else:
+            k, v = self.split(self.key(x)), self.split(self.value(x))
+            if self.rotary:
+                start = 0 if cache is None else len_of(cache, layer)
+                q, k = rotate(q, start, self.rotary_base), rotate(k, start, self.rotary_base)
+            if cache is not None:
+                k, v = cache.append(layer, k, v)
         if self.n_kv_heads != self.n_heads:
             k, v = (t.repeat_interleave(self.n_heads // self.n_kv_heads, dim=1) for t in (k, v))
         mixed, weights = self._mix(q, k, v, mask, causal, need_weights)
         return self.output(mixed.transpose(1, 2).flatten(2)), weights
+
+    def _of_context(self, context: Tensor, cache: KVCache | None, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of the context, from the cache if it holds them. Shapes: (B, S, D) -> twice (B, G, S, Dh)."""
+        if cache is not None and layer in cache.contexts:
+            return cache.contexts[layer]
+        k, v = self.split(self.key(context)), self.split(self.value(context))
+        if cache is not None:
+            cache.contexts[layer] = k, v
+        return k, v
 
     @staticmethod
     def _mix(

@@ -1,4 +1,4 @@
-"""Hugging Face's GPT-2, BERT and DistilBERT in our terms: their configurations, and their tensors under our names.
+"""Hugging Face's GPT-2, Llama, BERT and DistilBERT in our terms: their configurations, and tensors under our names.
 
 Only here do Hugging Face's own parameter names appear.
 """
@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from utils.models.transformer import BERT, GPT, TransformerConfig
+from utils.models.config import TransformerConfig
+from utils.models.transformer import BERT, GPT
 
 
 def bert_config(settings: dict[str, Any]) -> TransformerConfig:
@@ -55,6 +57,41 @@ def gpt2_config(settings: dict[str, Any]) -> TransformerConfig:
         d_ff=settings["n_inner"],
         activation="gelu_tanh",
         norm_epsilon=settings["layer_norm_epsilon"],
+    )
+
+
+def llama_config(settings: dict[str, Any]) -> TransformerConfig:
+    """Our configuration of a Hugging Face `LlamaConfig`, given as a dictionary.
+
+    Raises: ValueError for what our model does not have: stretched rotary positions, heads of a width of their own,
+    biases in one kind of layer only.
+    """
+    rotary = settings.get("rope_parameters") or settings.get("rope_scaling") or {}
+    head_dim = settings["hidden_size"] // settings["num_attention_heads"]
+    found = {
+        "rope_type": rotary.get("rope_type", rotary.get("type", "default")),
+        "head_dim": settings.get("head_dim") or head_dim,
+        "mlp_bias": settings.get("mlp_bias", False),
+    }
+    wanted = {"rope_type": "default", "head_dim": head_dim, "mlp_bias": settings.get("attention_bias", False)}
+    if found != wanted:
+        raise ValueError(f"Llama: expected {wanted}, got {found}; take a Llama 2, or a model without these")
+    return TransformerConfig(
+        vocab_size=settings["vocab_size"],
+        context_length=settings["max_position_embeddings"],
+        d_model=settings["hidden_size"],
+        n_layers=settings["num_hidden_layers"],
+        n_heads=settings["num_attention_heads"],
+        n_kv_heads=settings.get("num_key_value_heads"),
+        d_ff=settings["intermediate_size"],
+        activation=settings["hidden_act"],
+        norm="rms",
+        norm_epsilon=settings["rms_norm_eps"],
+        positions="rotary",
+        rotary_base=float(rotary.get("rope_theta", settings.get("rope_theta", 10_000.0))),
+        gated=True,
+        bias=found["mlp_bias"],
+        tied=settings["tie_word_embeddings"],
     )
 
 
@@ -157,6 +194,38 @@ def gpt2_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed(kept, "transformer.", GPT2_NAMES)
 
 
+LLAMA_NAMES = {
+    "lm_head": "head",
+    "embed_tokens": "transformer.token_embedding",
+    "layers.": "transformer.blocks.",
+    "self_attn.q_proj": "attention.query",
+    "self_attn.k_proj": "attention.key",
+    "self_attn.v_proj": "attention.value",
+    "self_attn.o_proj": "attention.output",
+    "mlp.gate_proj": "feed_forward.gate",
+    "mlp.up_proj": "feed_forward.expand",
+    "mlp.down_proj": "feed_forward.contract",
+    "post_attention_layernorm": "feed_forward_norm",
+    "input_layernorm": "attention_norm",
+}
+
+
+def llama_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Hugging Face Llama's tensors under our names; buffers, and an output layer that copies the embeddings, are left
+    out.
+    """
+    tied = weights.get("lm_head.weight"), weights.get("model.embed_tokens.weight")
+    copied = None not in tied and torch.equal(*tied)
+    kept = {
+        name: tensor
+        for name, tensor in weights.items()
+        if not name.endswith("rotary_emb.inv_freq") and not (copied and name == "lm_head.weight")
+    }
+    last = kept.pop("model.norm.weight", None)
+    kept = renamed(kept, "model.", LLAMA_NAMES)
+    return kept if last is None else {**kept, "transformer.norm.weight": last}
+
+
 @dataclass(frozen=True)
 class Family:
     """How one of Hugging Face's model types becomes one of ours; weights saved without the heads leave ours `optional`
@@ -173,4 +242,5 @@ FAMILIES = {
     "bert": Family(BERT, bert_config, bert_weights, ("word_", "next_sentence", "pooler")),
     "distilbert": Family(BERT, distilbert_config, distilbert_weights, ("word_", "next_sentence", "pooler")),
     "gpt2": Family(GPT, gpt2_config, gpt2_weights),
+    "llama": Family(GPT, llama_config, llama_weights),
 }

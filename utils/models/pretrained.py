@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from utils.data import sources
 from utils.models import hugging_face
-from utils.models.transformer import BERT, GPT, TransformerConfig
+from utils.models.config import TransformerConfig
+from utils.models.encoder_decoder import EncoderDecoder
+from utils.models.transformer import BERT, GPT
 
-FAMILIES = {"gpt": GPT, "bert": BERT}
+FAMILIES = {"gpt": GPT, "bert": BERT, "encoder_decoder": EncoderDecoder}
 
 
 class WeightsError(ValueError):
@@ -100,7 +102,7 @@ def load_model(name_or_folder: str | Path) -> tuple[nn.Module, Tokenizer]:
     """A model in evaluation mode, and its tokenizer, by name or from a folder.
 
     It is one of the course ("reviews-gpt", or a folder of `save_model`), the packaged encoder "all-minilm-l6-v2", or a
-    GPT-2, BERT or DistilBERT in Hugging Face's files.
+    GPT-2, Llama, BERT or DistilBERT in Hugging Face's files.
     Raises: SourceError if it is not here; WeightsError or ValueError if its files are damaged or do not belong
     together.
     """
