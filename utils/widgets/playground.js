@@ -193,17 +193,23 @@ function render({ model, el }) {
   function restart() {
     const widths = [2, ...Array(depth.value).fill(width.value), 1];
     const layers = initial(widths, scale.value, state.seed);
-    state.run = { layers, at: 0, burst: 0, losses: [], bound: Infinity, ...prepare() };
+    state.run = { layers, good: layers, at: 0, burst: 0, losses: [], bound: Infinity, ...prepare() };
     state.run.activation = ACTIVATIONS[activation.value];
     note(state.run);
     build();
     go();
   }
 
-  /** Write both losses down. */
+  /** Write both losses down; a network whose numbers have left all bounds goes back to its last good weights. */
   function note(run) {
     const [learn, test] = [run.learn, run.test].map(({ x, y }) => lossOf(forward(run.layers, run.activation, x).logits, y));
-    run.losses.push({ at: run.at, learn, test });
+    if (Number.isFinite(learn + test)) run.losses.push({ at: run.at, learn, test });
+    else stop(run);
+  }
+
+  function stop(run) {
+    run.layers = run.good;
+    run.bound = run.at;
   }
 
   function go() {
@@ -219,8 +225,9 @@ function render({ model, el }) {
     const before = run.at;
     for (let k = 0; k < run.burst && run.at < steps.value && run.at < run.bound; k += 1) {
       const next = step(run.layers, run.activation, run.learn.x, run.learn.y, 10 ** rate.value);
-      if (!next.layers.every(({ W, b }) => W.every(Number.isFinite) && b.every(Number.isFinite))) run.bound = run.at;
+      if (!Number.isFinite(next.loss)) stop(run);
       else {
+        run.good = run.layers;
         run.layers = next.layers;
         run.at += 1;
       }
