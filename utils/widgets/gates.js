@@ -28,8 +28,10 @@ function stepOf(unit, now) {
   return { before, kept, written, cell: kept + written, hidden: unit.output[now] * Math.tanh(kept + written) };
 }
 
-function number(x) {
-  return `${x < 0 ? "−" : " "}${Math.abs(x).toFixed(3)}`;
+/** A signed number of a fixed width; what rounds to zero has no sign. */
+function number(x, digits = 3) {
+  const shown = Math.abs(x).toFixed(digits);
+  return `${x < 0 && Number(shown) ? "−" : " "}${shown}`;
 }
 
 function render({ model, el }) {
@@ -151,20 +153,24 @@ function render({ model, el }) {
       piece.classList.toggle("later", k > t);
       piece.style.setProperty("--share", k > t ? "0%" : `${Math.round((70 * Math.abs(adds[k])) / most)}%`);
       piece.style.setProperty("--tone", adds[k] < 0 ? "var(--orange)" : "var(--blue)");
-      piece.lastChild.textContent = k > t ? "·" : number(adds[k]).replace(/(\.\d\d)\d$/, "$1").trim();
+      piece.lastChild.textContent = k > t ? "·" : number(adds[k], 2).trim();
     });
     back.disabled = t === 0;
     next.disabled = t >= state.words.length - 1;
     const { before, kept, written, cell: sum, hidden } = stepOf(one, t);
-    equation.textContent = `cell   ${number(sum)} = forget ${one.forget[t].toFixed(3)} × before ${number(before)}  +  input ${one.input[t].toFixed(3)} × candidate ${number(one.candidate[t])}   (kept ${number(kept)}, written ${number(written)})\n`
-      + `hidden ${number(hidden)} = output ${one.output[t].toFixed(3)} × tanh(${number(sum)})`;
+    equation.textContent = [
+      `kept    ${number(kept)} = forget gate ${one.forget[t].toFixed(3)} × cell before ${number(before)}`,
+      `written ${number(written)} = input gate  ${one.input[t].toFixed(3)} × candidate   ${number(one.candidate[t])}`,
+      `cell    ${number(sum)} = kept + written`,
+      `hidden  ${number(hidden)} = output gate ${one.output[t].toFixed(3)} × tanh(cell)`,
+    ].join("\n");
     chart.replaceChildren(chartOf(one, t));
     const strongest = adds.reduce((best, add, k) => (Math.abs(add) > Math.abs(adds[best]) ? k : best), 0);
     told.say(`After “${state.words[t]}” (word ${t + 1} of ${state.words.length}) the model says ${percent(model.get("says_so_far")[t])} ${model.get("outcome")}. `
-      + `Unit ${unit.value} holds ${number(sum).trim()}; most of it, ${number(adds[strongest]).trim()}, was written at “${state.words[strongest]}”.`);
+      + `Unit ${unit.value} holds ${number(sum).trim()}; the largest piece, ${number(adds[strongest]).trim()}, was written at “${state.words[strongest]}”.`);
   }
 
-  /** The chosen unit over time: its cell and its three gates; below, what the model says so far. */
+  /** The chosen unit over time, its cell and its three gates, and what the whole model says so far. */
   function chartOf(one, t) {
     const count = state.words.length;
     const [left, width, height] = [64, 700, 150];
@@ -176,12 +182,15 @@ function render({ model, el }) {
       draw("line", { class: "zero", x1: left, x2: left + width, y1: y(0), y2: y(0) }),
       draw("line", { class: "now-line", x1: x(t), x2: x(t), y1: 0, y2: height }),
       ...[bound, 0, -bound].map((value) => draw("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end", text: value.toFixed(1) })));
-    const ends = Object.keys(LINES).map((name) => [name, y(one[name].at(-1))]).sort((a, b) => a[1] - b[1]);
+    const said = model.get("outcome");
+    const lines = { ...one, [said]: model.get("says_so_far") };
+    const ends = [...Object.keys(LINES), said].map((name) => [name, y(lines[name].at(-1))]).sort((a, b) => a[1] - b[1]);
     ends.forEach((end, k) => { if (k) end[1] = Math.max(end[1], ends[k - 1][1] + 14); });
     for (const [name, at] of ends) {
-      picture.append(draw("polyline", { class: `trace${name === "cell" ? " thick" : ""}`, points: points(one[name]), stroke: LINES[name] }),
-        draw("text", { x: left + width + 6, y: at + 4, style: `fill:${LINES[name]}`, text: name === "cell" ? "cell" : `${name} gate` }));
-      if (count === 1) picture.append(draw("circle", { cx: x(0), cy: y(one[name][0]), r: 4, fill: LINES[name] }));
+      const style = name === said ? "" : `stroke:${LINES[name]}`;
+      picture.append(draw("polyline", { class: `trace${name === "cell" ? " thick" : name === said ? " said" : ""}`, points: points(lines[name]), style }),
+        draw("text", { x: left + width + 6, y: at + 4, style: name === said ? "" : `fill:${LINES[name]}`, text: name === said ? `says “${said}”` : name === "cell" ? "cell" : `${name} gate` }));
+      if (count === 1) picture.append(draw("circle", { cx: x(0), cy: y(lines[name][0]), r: 4, fill: LINES[name] ?? "currentColor" }));
     }
     return picture;
   }
