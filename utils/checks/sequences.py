@@ -57,4 +57,4 @@ write = LAB.exercise(
     Property("The first token is the library's.", decoder.write_first, 1),
     Property("So is every token up to the end.", decoder.write_all, 1),
     Property("After its end, a row holds the end token alone.", decoder.write_end, 1),
-    Property("With trained weights, at least 95 of 100 new numbers are written exactly right.", decoder.write_target, 2))
+    Property("With trained weights, at least 90 of 100 new numbers come out exactly right.", decoder.write_target, 2))

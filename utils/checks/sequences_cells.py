@@ -10,7 +10,8 @@ SIZES = (3, 5, 7)
 
 def _library(kind: type[nn.Module], W: Tensor, U: Tensor, b: Tensor, b_state: Tensor | None = None) -> nn.Module:
     """PyTorch's cell or layer of this kind with the given weights; made without touching the global generator."""
-    made = nn.utils.skip_init(kind, W.shape[1], U.shape[1])
+    with torch.random.fork_rng(devices=[]):
+        made = kind(W.shape[1], U.shape[1])
     values = (W, U, b, torch.zeros_like(b) if b_state is None else b_state)
     with torch.no_grad():
         for parameter, value in zip(made.parameters(), values, strict=True):
