@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -339,6 +340,25 @@ def test_a_slow_but_honest_answer_is_not_stopped():
 
     assert judge(exercise(), loop).status == RIGHT
     assert calls.SECONDS >= 5
+
+
+def test_inputs_are_copies_of_their_own_kind():
+    numbers, counts, weights = [1, 2], Counter("aab"), {"w": torch.ones(2)}
+
+    def careless(numbers, counts, weights):
+        numbers.append(3)
+        counts["a"] += 1
+        weights["w"] += 1
+        return counts["never seen"]
+
+    assert Answer(careless)(numbers, counts, weights) == 0
+    assert numbers == [1, 2] and counts == Counter("aab") and weights["w"].tolist() == [1, 1]
+
+
+def test_of_a_long_dictionary_the_first_entries_are_shown():
+    shown = calls.describe({f"w{number}": number for number in range(20)})
+    assert "w7: 7" in shown and "w8" not in shown and "and 12 more" in shown
+    assert "more" not in calls.describe({f"w{number}": number for number in range(8)})
 
 
 def test_answer_raises_not_done_for_a_stub():

@@ -1,9 +1,11 @@
 """Calling a student's function so that whatever it does can be shown: an error, a hang, a changed input."""
 
 import contextlib
+import copy
 import ctypes
 import dis
 import inspect
+import itertools
 import linecache
 import sys
 import sysconfig
@@ -19,6 +21,7 @@ import torch
 
 SECONDS = 5.0
 SHOWN, SHOWN_EXACTLY = 36, 12  # tensors up to so many numbers are written out on a card, with two or four decimals
+SHOWN_ENTRIES = 8  # of a dictionary
 # Code under these folders is a library's: errors are reported at the last line outside them.
 LIBRARIES = tuple({str(Path(folder)) for folder in (
     *(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")),
@@ -106,9 +109,11 @@ def is_stub(function: Callable) -> bool:
 
 
 def describe(value: Any) -> str:
-    """A value in a few words: small tensors in full, larger ones by shape and type."""
+    """A value in a few words: small tensors in full, larger ones by shape and type, a dictionary's first entries."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{name}: {describe(one)}" for name, one in value.items()) + "}"
+        shown = [f"{name}: {describe(one)}" for name, one in itertools.islice(value.items(), SHOWN_ENTRIES)]
+        left = [f"and {len(value) - SHOWN_ENTRIES} more"] if len(value) > SHOWN_ENTRIES else []
+        return "{" + ", ".join(shown + left) + "}"
     if not isinstance(value, torch.Tensor):
         text = repr(value)
         return text if len(text) <= 80 else text[:77] + "..."
@@ -202,7 +207,12 @@ def _hint_for(error: BaseException) -> str:
 def _copy(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return value.clone()
-    return {name: _copy(one) for name, one in value.items()} if isinstance(value, dict) else value
+    if isinstance(value, dict):
+        copied = copy.copy(value)  # its class may matter: a Counter has a 0 for what it does not hold
+        for name, one in value.items():
+            copied[name] = _copy(one)
+        return copied
+    return [_copy(one) for one in value] if isinstance(value, list) else value
 
 
 def _same(old: torch.Tensor, new: torch.Tensor) -> bool:
