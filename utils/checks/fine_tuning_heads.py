@@ -272,7 +272,7 @@ def wilson_library(answer, draw):
         expected,
         tolerance=1e-4,
         problem=f"For {n_right} right of {n}, the interval is wrong.",
-        hint="Go through the formula once more: the center, the root, and the denominator under both.",
+        hint="Go through the formula once more: the center, the root, and the second bracket, which divides both.",
         slips={
             "This is the simple interval, accuracy plus and minus 1.96 standard errors.": torch.tensor(
                 [share - half, share + half]
