@@ -425,7 +425,7 @@ WRONG = {
         (longest_table_first, "Each table in turn", 1),
     ],
     "draw_next": [
-        (likeliest, "likeliest token", 0), (from_the_right, "from the right", 0), (all_alike, "NumPy draws", 0),
+        (likeliest, "likeliest token", 0), (from_the_right, "from the right", 0), (all_alike, "equally likely", 0),
         (up_to_and_including, "not equal to it", 0), (falls_off_the_end, "nothing was drawn", 1),
         (last_of_all_at_the_end, "wrong token was drawn", 1), (the_probability, "not the probability", 0),
     ],

@@ -14,7 +14,8 @@ from utils.checks.plain_values import is_close, is_number
 
 def _probabilities(draw, count):
     """Probabilities that a model gave to the tokens of a text."""
-    return (0.02 + 0.96 * torch.rand(count, generator=draw.generator, dtype=torch.float64)).tolist()
+    # Each below 1 / e: then a mean surprise is above 1, and a number below 1 shows a wrong sign.
+    return (0.02 + 0.33 * torch.rand(count, generator=draw.generator, dtype=torch.float64)).tolist()
 
 
 def _perplexity(answer, probabilities):
@@ -149,29 +150,31 @@ class _Known(np.random.RandomState):
         return np.full(size, self.u) if size else self.u
 
 
+def _numpys(probabilities, u):
+    generator = _Known()
+    generator.u = u
+    return int(generator.choice(len(probabilities), p=probabilities))
+
+
 def draw_library(answer, draw):
     """NumPy's choice for the same random number."""
-    for u in _random(draw, 12):
-        probabilities = _distribution(draw, zeros=False)
-        generator = _Known()
-        generator.u = u
-        expected = int(generator.choice(len(probabilities), p=probabilities))
-        got = _drawn(answer, probabilities, u)
-        if got == expected:
-            continue
-        hint = "Add up the probabilities from the left. The token at which the sum passes u is drawn."
-        if got == int(np.argmax(probabilities)):
-            hint = "This is the likeliest token: then every draw is the same."
-        elif got == len(probabilities) - 1 - int(np.searchsorted(np.cumsum(probabilities[::-1]), u, side="right")):
-            hint = "The probabilities were added up from the right. NumPy begins on the left."
-        elif got == expected + 1:
-            hint = "This is one token too far: the one at which the sum passes u is drawn, not the one after it."
-        elif got == expected - 1:
-            hint = "This is one token too early: the sum must have passed u."
-        elif got == int(u * len(probabilities)):
-            hint = "All tokens were taken as equally likely."
-        raise NotYet("This is not the token that NumPy draws.",
-                     {"expected": str(expected), "got": str(got)}, hint)
+    cases = [(_distribution(draw, zeros=False), u) for u in _random(draw, 12)]
+    gots = [_drawn(answer, probabilities, u) for probabilities, u in cases]
+    expected = [_numpys(probabilities, u) for probabilities, u in cases]
+    slips = {
+        "This is the likeliest token: then every draw is the same.": [int(np.argmax(probs)) for probs, _ in cases],
+        "The probabilities were added up from the right. NumPy begins on the left.":
+            [len(probs) - 1 - _numpys(probs[::-1], u) for probs, u in cases],
+        "All tokens were taken as equally likely.": [int(u * len(probs)) for probs, u in cases],
+        "This is one token too early: the sum must have passed u.": [max(right - 1, 0) for right in expected],
+    }
+    hint = next((why for why, tokens in slips.items() if tokens == gots),
+                "Add up the probabilities from the left. The token at which the sum passes u is drawn.")
+    for got, right, (probabilities, u) in zip(gots, expected, cases, strict=True):
+        if got != right:
+            where = f"u = {u:.3f}, probabilities = {[round(one, 3) for one in probabilities]}"
+            raise NotYet("This is not the token that NumPy draws.",
+                         {"where": where, "expected": str(right), "got": str(got)}, hint)
 
 
 def draw_gap(answer, draw):

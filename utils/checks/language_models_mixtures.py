@@ -9,7 +9,7 @@ import numpy as np
 from utils.checks import ngram_oracle as oracle
 from utils.checks.calls import NotYet, describe
 from utils.checks.language_models_counts import LETTERS, letters
-from utils.checks.plain_values import is_close, is_number
+from utils.checks.plain_values import TOLERANCE, is_close, is_number
 from utils.data import corpora
 
 NEVER_SEEN = ord("z")
@@ -57,16 +57,24 @@ def _sum_to_one(answer, tables, contexts, number, hints):
 
 
 def _same_numbers(answer, tables, contexts, number, expected, slips, problem, hint):
-    """Check some bytes after each context against `expected(context)`, and `slips`, functions alike."""
-    worst = 0.0
-    for context in contexts:
-        truth = expected(context)
-        for byte in (*LETTERS[:3], NEVER_SEEN):
-            got = is_number(answer(byte, context, tables, number, oracle.VOCAB_SIZE))
-            fitting = {why: slip(context)[byte] for why, slip in slips.items()} if abs(got - truth[byte]) > 1e-9 else {}
-            worst = max(worst, is_close(got, truth[byte], problem=f"{problem} ({bytes([byte])!r} after {context!r})",
-                                        hint=hint, slips=fitting))
-    return f"Largest difference: {worst:.1e}."
+    """Check some bytes after each context against `expected(context)`; `slips` are functions alike.
+
+    A slip's hint is shown when it fits all answers: several may give the same number here and there.
+    """
+    pairs = [(context, byte) for context in contexts for byte in (*LETTERS[:3], NEVER_SEEN)]
+    gots = [is_number(answer(byte, context, tables, number, oracle.VOCAB_SIZE)) for context, byte in pairs]
+
+    def values(function):
+        distributions = {context: function(context) for context in contexts}
+        return [distributions[context][byte] for context, byte in pairs]
+
+    truths = values(expected)
+    if not np.allclose(gots, truths, rtol=0, atol=TOLERANCE):
+        fitting = (why for why, slip in slips.items() if np.allclose(gots, values(slip), rtol=0, atol=TOLERANCE))
+        hint = next(fitting, hint)
+    for (context, byte), got, truth in zip(pairs, gots, truths, strict=True):
+        is_close(got, truth, problem=f"{problem} ({bytes([byte])!r} after {context!r})", hint=hint)
+    return f"Largest difference: {np.abs(np.subtract(gots, truths)).max():.1e}."
 
 
 # Exercise 4: interpolation
@@ -74,12 +82,12 @@ def _same_numbers(answer, tables, contexts, number, expected, slips, problem, hi
 
 def _counted(draw, low, high):
     order = draw.number(low, high)
-    return letters(draw, 3, draw.number(40, 60)), order, draw.number(2, 9) / 10 - 0.05
+    return letters(draw, 3, draw.number(40, 60)), order, (10 * draw.number(2, 9) - 5) / 100
 
 
 def interpolate_sum(answer, draw):
     """A distribution after any context."""
-    text, order, weight = _counted(draw, 1, 3)
+    text, order, weight = _counted(draw, 2, 3)
     _sum_to_one(answer, oracle.tables(text, order), _contexts(draw, text, order), weight, {
         False: "Something was lost: `weight` of the counts' share and 1 - `weight` of the shorter context make a "
                "whole. Where a context was never seen, the shorter one has the whole say.",
@@ -112,7 +120,8 @@ def interpolate_library(answer, draw):
         return oracle.interpolated(text, context, order, [weight * (level == last) for level in range(order)])
 
     def without_single(context):
-        return oracle.interpolated(text, context, order, [weight * (level > 0) for level in range(order)])
+        weights = [weight * (level > 0 or not context) for level in range(order)]
+        return oracle.interpolated(text, context, order, weights)
 
     slips = {
         "The weight belongs to the counts, 1 - weight to the shorter context.": mixed(1 - weight),
@@ -133,12 +142,12 @@ def interpolate_library(answer, draw):
 def _kneser_ney(draw, low, high):
     order = draw.number(low, high)
     text = letters(draw, 3, draw.number(40, 60))
-    return (b"\n" if order > 1 else b"") + text, order, draw.number(2, 9) / 10 - 0.05
+    return (b"\n" if order > 1 else b"") + text, order, (10 * draw.number(2, 9) - 5) / 100
 
 
 def kneser_ney_sum(answer, draw):
     """A distribution after any context."""
-    text, order, discount = _kneser_ney(draw, 1, 3)
+    text, order, discount = _kneser_ney(draw, 2, 3)
     _sum_to_one(answer, oracle.kneser_ney_tables(text, order), _contexts(draw, text, order), discount, {
         False: "More was taken than handed on. Each kind of byte in the row gave up one discount: hand on discount "
                "times the number of kinds, divided by the sum of the row. A context without a row hands on everything.",
