@@ -343,16 +343,33 @@ def test_a_slow_but_honest_answer_is_not_stopped():
 
 
 def test_inputs_are_copies_of_their_own_kind():
-    numbers, counts, weights = [1, 2], Counter("aab"), {"w": torch.ones(2)}
+    counts, weights = Counter("aab"), {"w": torch.ones(2)}
 
-    def careless(numbers, counts, weights):
-        numbers.append(3)
+    def careless(counts, weights):
         counts["a"] += 1
         weights["w"] += 1
         return counts["never seen"]
 
-    assert Answer(careless)(numbers, counts, weights) == 0
-    assert numbers == [1, 2] and counts == Counter("aab") and weights["w"].tolist() == [1, 1]
+    assert Answer(careless)(counts, weights) == 0
+    assert counts == Counter("aab") and weights["w"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("change", [
+    lambda rows: rows.append(3),
+    lambda rows: rows[0].append(3),
+    lambda rows: rows[0].__setitem__(0, 7),
+    lambda rows: rows[1].add_(1),
+])
+def test_a_changed_list_is_refused_and_harms_nothing(change):
+    rows = [[1, 2], torch.ones(2)]
+
+    def careless(rows):
+        change(rows)
+        return 0
+
+    with pytest.raises(calls.NotYet, match="changed its input `rows`"):
+        Answer(careless)(rows)
+    assert rows[0] == [1, 2] and rows[1].tolist() == [1, 1] and len(rows) == 2
 
 
 def test_of_a_long_dictionary_the_first_entries_are_shown():

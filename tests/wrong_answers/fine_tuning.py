@@ -383,7 +383,7 @@ WRONG = {
     "pad_batch": [
         (padded_left, "on the left", 0), (filled_with_zero, "not with `pad_id`", 0),
         (mask_from_the_ids, "read off the ids", 1), (inverted_mask, "inverted", 1),
-        (everything_real, "Everything is True", 1), (lists_filled_in_place, "changed the sequences", 0),
+        (everything_real, "Everything is True", 1), (lists_filled_in_place, "changed its input `sequences`", 0),
         (mask_of_numbers, "not boolean", 0), (cut_to_the_shortest, "longest", 0),
         (ids_as_fractions, "not whole numbers", 0),
     ],

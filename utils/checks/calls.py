@@ -91,10 +91,11 @@ class Answer:
 
     def _refuse_changes(self, before: tuple, after: list) -> None:
         for name, old, new in zip(self.arguments, before, after, strict=True):
-            if isinstance(old, torch.Tensor) and not _same(old, new):
+            if isinstance(old, torch.Tensor | list) and not _same(old, new):
+                kind = "tensor" if isinstance(old, torch.Tensor) else "list"
                 raise NotYet(f"Your function changed its input `{name}`.", {},
-                             "An operation whose name ends in `_`, `+=` and an assignment to `x[...]` write into the "
-                             "caller's tensor. Make a new tensor instead.")
+                             f"`+=`, an assignment to `x[...]`, `append`, and operations whose name ends in `_` write "
+                             f"into the caller's {kind}. Make a new {kind} instead.")
 
 
 def is_stub(function: Callable) -> bool:
@@ -215,5 +216,10 @@ def _copy(value: Any) -> Any:
     return [_copy(one) for one in value] if isinstance(value, list) else value
 
 
-def _same(old: torch.Tensor, new: torch.Tensor) -> bool:
-    return old.shape == new.shape and torch.equal(torch.nan_to_num(old), torch.nan_to_num(new.detach()))
+def _same(old: Any, new: Any) -> bool:
+    """Whether a tensor, or a list of tensors, lists and plain values, is as it was; nothing else is looked into."""
+    if isinstance(old, torch.Tensor):
+        return old.shape == new.shape and torch.equal(torch.nan_to_num(old), torch.nan_to_num(new.detach()))
+    if isinstance(old, list):
+        return len(old) == len(new) and all(map(_same, old, new))
+    return old == new if isinstance(old, int | float | str | bytes) else True
