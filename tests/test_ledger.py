@@ -15,7 +15,6 @@ KINDS = {
     *("application", "challenge", "claim", "diagram", "environment", "formula", "glossary", "heading"),
     *("metric", "question", "resource", "snippet", "training task", "trend", "worked example"),
 }
-UNTAGGED_KINDS = {"heading"}  # a heading states nothing of its own: the rows of its section do
 CHAPTERS = (
     *("00_start_here", "01_language_models", "02_tokenization", "03_neural_networks", "04_recurrent_networks"),
     *("05_attention", "06_transformer", "07_pretraining", "08_fine_tuning", "09_losses", "10_optimizers"),
@@ -41,7 +40,7 @@ def untagged(rows: list[dict], tags: dict[str, set[str]]) -> dict[str, list[str]
     missing = {chapter: [] for chapter in tags}
     for row in rows:
         written = [chapter for chapter in row["chapters"] if chapter in tags]
-        if row["kind"] in UNTAGGED_KINDS or any(row["id"] in tags[chapter] for chapter in written):
+        if any(row["id"] in tags[chapter] for chapter in written):
             continue
         for chapter in written:
             missing[chapter].append(row["id"])
@@ -120,7 +119,6 @@ def test_a_row_of_several_chapters_needs_one_tag():
     rows = [
         {"id": "one", "kind": "claim", "chapters": ["05_attention"]},
         {"id": "two", "kind": "formula", "chapters": ["05_attention", "06_transformer"]},
-        {"id": "title", "kind": "heading", "chapters": ["05_attention"]},
         {"id": "later", "kind": "claim", "chapters": ["09_losses"]},
     ]
     assert untagged(rows, {}) == {}
