@@ -7,7 +7,6 @@ import torch
 
 from utils.data import number_words
 
-
 NAMED = {  # written out here once more, so that a slip in the module's own tables is seen
     "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
     "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
