@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from utils.checks.backpropagation_layers import EXACT
-from utils.checks.calls import NotYet, describe
-from utils.checks.properties import are_results, is_equal, is_tensor
+from utils.checks.calls import NotYet
+from utils.checks.properties import are_named, are_results, is_equal, is_tensor
 from utils.data import corpora
 
 PARTS = ("W1", "b1", "W2", "b2")
@@ -23,12 +23,11 @@ def logits_of(weights, x):
 
 def _is_weights(got, shapes, name):
     """The dictionary `got`, detached, if it has tensors of these names and shapes."""
-    if not isinstance(got, dict) or set(got) != set(shapes):
-        raise NotYet(f"{name} must be a dictionary with the keys {', '.join(shapes)}.",
-                     {"got": f"keys {sorted(map(str, got))}" if isinstance(got, dict) else describe(got)},
-                     "Give back what you were given: the same names, new tensors.")
-    return {key: is_tensor(got[key], shape, name=f"{key} of {name}", hint="A gradient, or a new weight, has the shape "
-                           "of the weight. Weights are kept as (out, in).") for key, shape in shapes.items()}
+    return are_named(
+        got, shapes, problem=f"{name} must be a dictionary with the keys {', '.join(shapes)}.", of=f" of {name}",
+        hint="Give back what you were given: the same names, new tensors.",
+        shape_hint="A gradient, or a new weight, has the shape of the weight. Weights are kept as (out, in).",
+    )
 
 
 # Exercise 4: a whole network

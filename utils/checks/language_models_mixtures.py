@@ -140,9 +140,8 @@ def interpolate_library(answer, draw):
 
 
 def _kneser_ney(draw, low, high):
-    order = draw.number(low, high)
-    text = letters(draw, 3, draw.number(40, 60))
-    return (b"\n" if order > 1 else b"") + text, order, (10 * draw.number(2, 9) - 5) / 100
+    text, order, discount = _counted(draw, low, high)
+    return (b"\n" if order > 1 else b"") + text, order, discount
 
 
 def kneser_ney_sum(answer, draw):

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from utils.checks.calls import NotYet, describe
-from utils.checks.properties import is_finite, is_tensor
+from utils.checks.calls import NotYet
+from utils.checks.properties import are_named, is_finite
 from utils.data import corpora
 from utils.models.pretrained import load_model
 
@@ -105,17 +105,13 @@ def _trained(answer, draw) -> dict[str, Tensor]:
     if draw.seed not in done:
         weights = start(draw.generator)
         answer.seconds = SECONDS
-        got = answer(weights, Gradients(draw.generator), N_STEPS)
-        if not isinstance(got, dict) or set(got) != set(weights):
-            raise NotYet(
-                "The result does not have the weights' names.",
-                {"expected": f"a dictionary with the names {list(weights)}", "got": describe(got)},
-                "Return the new weights under their old names.",
-            )
-        done[draw.seed] = {
-            name: is_tensor(got[name], w.shape, name=f"`{name}`", hint="A step keeps the shape.")
-            for name, w in weights.items()
-        }
+        done[draw.seed] = are_named(
+            answer(weights, Gradients(draw.generator), N_STEPS),
+            {name: w.shape for name, w in weights.items()},
+            problem="The result does not have the weights' names.",
+            hint="Return the new weights under their old names.",
+            shape_hint="A step keeps the shape.",
+        )
     return done[draw.seed]
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from utils.checks.calls import NotYet, describe
-from utils.checks.properties import is_equal, is_finite, is_tensor
+from utils.checks.properties import are_named, is_equal, is_finite
 
 # Exercise 4: warm-up and cosine decay
 
@@ -126,17 +126,13 @@ def _gradients(draw, norm: float) -> dict[str, torch.Tensor]:
 
 
 def _clipped(answer, gradients: dict, max_norm: float) -> dict[str, torch.Tensor]:
-    got = answer(gradients, max_norm)
-    if not isinstance(got, dict) or set(got) != set(gradients):
-        raise NotYet(
-            "The result does not have the gradients' names.",
-            {"expected": f"a dictionary with the names {list(gradients)}", "got": describe(got)},
-            "Return a dictionary: for each name, the gradient that came under it, scaled.",
-        )
-    return {
-        name: is_tensor(got[name], one.shape, name=f"`{name}`", hint="Scaling keeps the shape.")
-        for name, one in gradients.items()
-    }
+    return are_named(
+        answer(gradients, max_norm),
+        {name: one.shape for name, one in gradients.items()},
+        problem="The result does not have the gradients' names.",
+        hint="Return a dictionary: for each name, the gradient that came under it, scaled.",
+        shape_hint="Scaling keeps the shape.",
+    )
 
 
 def _flat(gradients: dict) -> torch.Tensor:

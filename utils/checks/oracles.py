@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from utils.models import hugging_face
+
 # Nothing here is fetched: models are made from a configuration, with random weights.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
@@ -75,16 +77,6 @@ def gpt2_layer(batch_size: int, length: int, d_model: int, n_heads: int, seed: i
             x=given[0] if given else named["hidden_states"], output=result[0]), with_kwargs=True)
         with torch.no_grad():
             model(input_ids=torch.randint(64, (batch_size, length)))
-    return Layer(_linear_weights(attention.state_dict()), n_heads, seen["x"].clone(), seen["output"].clone())
-
-
-def _linear_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """GPT-2's fused projection as four layers; its Conv1D keeps weights as (in, out), nn.Linear as (out, in)."""
-    weights = {}
-    names = ("query", "key", "value")
-    matrices, biases = state["c_attn.weight"].chunk(3, dim=1), state["c_attn.bias"].chunk(3)
-    for name, matrix, bias in zip(names, matrices, biases, strict=True):
-        weights |= {f"{name}.weight": matrix.T.contiguous(), f"{name}.bias": bias.clone()}
-    weights["output.weight"] = state["c_proj.weight"].T.contiguous()
-    weights["output.bias"] = state["c_proj.bias"].clone()
-    return weights
+    named = hugging_face.gpt2_weights({f"h.0.attn.{name}": one for name, one in attention.state_dict().items()})
+    weights = {name.split(".attention.")[1]: one.contiguous().clone() for name, one in named.items()}
+    return Layer(weights, n_heads, seen["x"].clone(), seen["output"].clone())

@@ -66,6 +66,18 @@ def are_results(got: Any, count: int, names: str) -> tuple:
     return got
 
 
+def are_named(got: Any, shapes: Mapping[str, tuple[int, ...]], *, problem: str, hint: str, of: str = "",
+              shape_hint: str = "") -> dict[str, torch.Tensor]:
+    """The tensors of the dictionary `got`, detached, if it has these names, each with its shape; `of` says of what.
+
+    Raises NotYet otherwise, with `problem` and `hint` for other names.
+    """
+    if not isinstance(got, dict) or set(got) != set(shapes):
+        names = f"names {sorted(map(str, got))}" if isinstance(got, dict) else describe(got)
+        raise NotYet(problem, {"expected": f"a dictionary with the names {', '.join(shapes)}", "got": names}, hint)
+    return {name: is_tensor(got[name], shape, name=f"`{name}`{of}", hint=shape_hint) for name, shape in shapes.items()}
+
+
 def is_finite(got: torch.Tensor, *, problem: str, hint: str) -> torch.Tensor:
     """The tensor `got` if it holds neither NaN nor infinity. Raises NotYet otherwise."""
     wrong = (~torch.isfinite(got)).sum().item()

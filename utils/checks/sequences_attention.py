@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from utils.checks.calls import NotYet, describe
-from utils.checks.properties import are_results, is_equal, is_finite, is_tensor
+from utils.checks.calls import NotYet
+from utils.checks.properties import are_named, are_results, is_equal, is_finite, is_tensor
 
 # Exercise 5: attention over the encoder's states
 
@@ -108,14 +108,12 @@ def _gradients(draw, length: float) -> dict[str, Tensor]:
 
 
 def _clipped(answer, gradients, longest) -> dict[str, Tensor]:
-    got = answer(gradients, longest)
-    if not isinstance(got, dict) or set(got) != set(gradients):
-        raise NotYet(
-            "The result is not a dictionary with the same names.",
-            {"expected": f"a dictionary with the names {sorted(gradients)}", "got": describe(got)},
-            "Make it with a comprehension over `gradients.items()`.",
-        )
-    return {name: is_tensor(got[name], tuple(g.shape), name=f"gradient {name}") for name, g in gradients.items()}
+    return are_named(
+        answer(gradients, longest),
+        {name: g.shape for name, g in gradients.items()},
+        problem="The result is not a dictionary with the same names.",
+        hint="Make it with a comprehension over `gradients.items()`.",
+    )
 
 
 def _all(gradients: dict[str, Tensor], names) -> Tensor:

@@ -62,23 +62,11 @@ function adam(w, g, s, { rate, beta1, beta2 }) {
   return w - (rate * m) / (Math.sqrt(v) + EPSILON);
 }
 
-/** Uniform numbers in [0, 1), the same for the same seed (mulberry32). */
-function randomNumbers(seed) {
-  let a = seed;
-  return () => {
-    a = (a + 0x6d2b79f5) | 0;
-    let t = Math.imul(a ^ (a >>> 15), 1 | a);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
-
 /** The points of a path, the start first; noise of a given deviation is added to each gradient, the same for all. */
 function path(optimizer, surface, start, steps, options) {
   const update = OPTIMIZERS[optimizer];
   const { gradient } = SURFACES[surface];
-  const random = randomNumbers(7);
-  const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+  const normal = normals(7);
   const states = [{}, {}];
   const points = [start];
   let point = start;

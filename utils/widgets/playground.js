@@ -22,18 +22,6 @@ function sigmoid(z) {
   return (z >= 0 ? 1 : power) / (1 + power);
 }
 
-/** Standard normal numbers, the same for the same seed (mulberry32, then Box and Muller). */
-function normals(seed) {
-  let a = seed;
-  const uniform = () => {
-    a = (a + 0x6d2b79f5) | 0;
-    let t = Math.imul(a ^ (a >>> 15), 1 | a);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-  return () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
-}
-
 /** Layers for widths such as [2, 4, 1]: weights (out, in) of deviation scale / sqrt(in), in row order; biases 0. */
 function initial(widths, scale, seed) {
   const normal = normals(seed);
