@@ -335,8 +335,8 @@ def test_cards_say_the_same_in_html_and_text_and_escape():
 
 
 def test_a_slow_but_honest_answer_is_not_stopped():
-    def loop(x):
-        return torch.stack([sum(one for _ in range(200)) / 100 for one in x])
+    def loop(x):  # in float64: two hundred rounded additions would not always be the right answer
+        return torch.stack([sum(one for _ in range(200)) / 100 for one in x.double()]).float()
 
     assert judge(exercise(), loop).status == RIGHT
     assert calls.SECONDS >= 5
