@@ -37,10 +37,10 @@ bench: .venv/.installed  ## time the course's own code (tests/benchmarks)
 	@$(PY) -m pytest tests/benchmarks --benchmark-only --benchmark-autosave
 
 test-browser: .venv/.installed  ## open every notebook in Chromium and move its explorers
-	@$(PY) -m pytest tests/browser
+	@$(PY) -m pytest tests/browser -n 2
 
 test-browser-all: .venv/.installed  ## the same, running every cell
-	@$(PY) -m pytest tests/browser --all-cells
+	@$(PY) -m pytest tests/browser -n 2 --all-cells
 
 clean:  ## remove .venv and everything built
 	rm -rf .venv build dist book/_build *.egg-info .pytest_cache .ruff_cache .benchmarks
