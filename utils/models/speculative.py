@@ -70,9 +70,9 @@ class CountDraft:
 
     def propose(self, ids, n_tokens, to_probs, generator):
         """Draw token after token from the counts."""
-        text, probs = list(ids), []
+        text, probs, order = list(ids), [], self.model.order
         for _ in range(n_tokens):
-            counted = self.model.next_distribution(text[1:][-self.model.order :], from_start=len(text) <= self.model.order)
+            counted = self.model.next_distribution(text[1:][-order:], from_start=len(text) <= order)
             with np.errstate(divide="ignore"):
                 probs.append(to_probs(torch.from_numpy(np.log(counted))))
             text.append(int(torch.multinomial(probs[-1], 1, generator=generator)))
@@ -166,8 +166,8 @@ def _problems_of_draft(model, draft: Draft, input_ids: Tensor, max_new_tokens: i
     problems = []
     if draft.vocab_size != model.config.vocab_size:
         problems.append(
-            f"a draft with {draft.vocab_size} tokens (the model's vocabulary, {model.config.vocab_size}: the same token "
-            f"must have the same number in both)"
+            f"a draft with {draft.vocab_size} tokens (the model's vocabulary, {model.config.vocab_size}: the same "
+            f"token must have the same number in both)"
         )
     if n_draft < 1:
         problems.append(f"n_draft={n_draft} (a whole number from 1)")

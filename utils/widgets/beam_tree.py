@@ -72,8 +72,8 @@ def explore_beam_tree(
 ) -> BeamTreeExplorer:
     """Explore a beam search: grow its tree step by step, with any text, beam width and length penalty.
 
-    `grow(text, n_beams)` gives the steps of `beam_steps`; `tokens` are the V tokens as text. It runs again when the text
-    or the width changes; its ValueErrors are shown in the widget.
+    `grow(text, n_beams)` gives the steps of `beam_steps`; `tokens` are the V tokens as text. It runs again when the
+    text or the width changes; its ValueErrors are shown in the widget.
     Raises: ValueError for a width that the slider does not have.
     """
     if not 1 <= n_beams <= MOST_BEAMS:

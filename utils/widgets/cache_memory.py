@@ -31,8 +31,8 @@ class CacheMemoryExplorer(Explorer):
         layers, heads, kv_heads, head_dim, context = MODELS[self.start]
         size = cache_bytes(layers, kv_heads, head_dim, context, bytes_per_number=2)
         return (
-            f"The cache of {self.start} ({layers} layers, {heads} heads, {kv_heads} key-value heads of width {head_dim}) "
-            f"holds {size / 2**20:,.1f} MiB for one text of {context:,} tokens in bf16."
+            f"The cache of {self.start} ({layers} layers, {heads} heads, {kv_heads} key-value heads of width "
+            f"{head_dim}) holds {size / 2**20:,.1f} MiB for one text of {context:,} tokens in bf16."
         )
 
     def still(self) -> str:
