@@ -109,7 +109,7 @@ def beam_search(
     does not beat the worst of them; if "never", when no continuation of it could.
     Shapes: input_ids (1, T).
     Raises: ValueError for a request that cannot be done.
-    Source: Graves 2012, section 3.2 and Sutskever et al. 2014, section 3.2; the stopping rules are Hugging Face's.
+    Source: Sutskever et al. 2014, section 3.2; the stopping rules are Hugging Face's.
     """
     if early_stopping not in (True, False, "never"):
         raise ValueError(f'early_stopping: expected True, False or "never", got {early_stopping!r}')

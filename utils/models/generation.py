@@ -78,6 +78,14 @@ def penalize_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
     return torch.where(seen, torch.where(logits < 0, logits * penalty, logits / penalty), logits)
 
 
+def tokens_seen(input_ids: Tensor, attention_mask: Tensor | None, vocab_size: int) -> Tensor:
+    """Which tokens occur in each row, its padding left out. Shapes: (B, T), mask (B, T) or None -> (B, V) bool."""
+    seen = torch.zeros(len(input_ids), vocab_size, dtype=torch.bool, device=input_ids.device)
+    for row, ids in enumerate(input_ids):
+        seen[row, ids if attention_mask is None else ids[attention_mask[row].bool()]] = True
+    return seen
+
+
 def filter_logits(
     logits: Tensor,
     temperature: float = 1.0,
@@ -206,11 +214,7 @@ def generate(
     if attention_mask is not None and not attention_mask.all():
         options["first_position"] = attention_mask.sum(dim=1) - T
         mask = torch.cat([attention_mask.bool(), torch.ones_like(ids[:, T:], dtype=torch.bool)], dim=1)
-    seen = None
-    if repetition_penalty != 1:
-        seen = torch.zeros(B, model.config.vocab_size, dtype=torch.bool, device=ids.device)
-        for row, prompt in enumerate(input_ids):
-            seen[row, prompt if attention_mask is None else prompt[attention_mask[row].bool()]] = True
+    seen = None if repetition_penalty == 1 else tokens_seen(input_ids, attention_mask, model.config.vocab_size)
     cache = KVCache(T + max_new_tokens) if use_cache else None
     ended = torch.zeros(B, 1, dtype=torch.bool, device=ids.device)
     was_training = model.training

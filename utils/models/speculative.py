@@ -21,11 +21,16 @@ from utils.text.ngrams import NGramModel
 
 
 class Speculation(NamedTuple):
-    """A text (1, T + n) and what it took: runs of the model, tokens drafted, and how many of them were accepted."""
+    """A text (1, T + n) and what it took: runs of the model, and guesses of the draft.
+
+    Of those drafted, the ones up to the first rejection of each run were judged; n_accepted / n_judged is the
+    acceptance rate.
+    """
 
     ids: Tensor
     n_runs: int
     n_drafted: int
+    n_judged: int
     n_accepted: int
 
 
@@ -130,7 +135,7 @@ def speculate(
     check("speculate", problems)
     to_probs = partial(next_probs, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     ids, end = input_ids[0].tolist(), input_ids.shape[1] + max_new_tokens
-    cache, counts = KVCache(end), [0, 0, 0]
+    cache, counts = KVCache(end), np.zeros(4, dtype=int)
     was_training = model.training
     model.eval()
     try:
@@ -144,10 +149,11 @@ def speculate(
                 new = new[: new.index(stop) + 1]
             ids += new
             cache.trim(len(ids) - 1)  # what was rejected, and the newest token was not read yet
-            counts = [counts[0] + 1, counts[1] + n_guesses, counts[2] + min(n_accepted, len(new))]
+            n_accepted = min(n_accepted, len(new))
+            counts += [1, n_guesses, min(n_accepted + 1, n_guesses), n_accepted]
     finally:
         model.train(was_training)
-    return Speculation(torch.tensor([ids], device=input_ids.device), *counts)
+    return Speculation(torch.tensor([ids], device=input_ids.device), *counts.tolist())
 
 
 def _checked(guesses: list[int], p: Tensor, q: Tensor | None, generator) -> tuple[list[int], int]:
