@@ -1,7 +1,7 @@
 // Memory of the key-value cache against the length of the context: all computed here.
 
 const HEADS = [1, 2, 4, 8, 12, 16, 32, 64, 96];
-const [WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM] = [720, 300, 78, 14, 150, 42];
+const [WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM] = [720, 310, 78, 26, 150, 42];
 
 /** A key and a value vector for each layer, key-value head, token and row. */
 function cacheBytes({ layers, kvHeads, headDim, tokens, batch, bytes }) {
