@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from utils.models.attention import KVCache, MultiHeadAttention, attend, causal_mask, padding_mask
+from utils.models.attention import KVCache, MultiHeadAttention, attend, cache_bytes, causal_mask, padding_mask
 from utils.models.positions import frequencies, rotate, sinusoidal_positions
 
 EXACT = dict(rtol=0, atol=1e-12)
@@ -142,15 +142,39 @@ def test_heads_that_do_not_divide_the_width_are_named(d_model, n_heads, n_kv_hea
 @pytest.mark.parametrize("pieces", [[1] * 9, [4, 1, 3, 1], [8, 1]])
 def test_attention_in_pieces_through_a_cache_equals_attention_at_once(pieces, rotary):
     torch.manual_seed(0)
-    layer, x, cache = MultiHeadAttention(24, 6, 2, rotary=rotary).double(), random(2, 9, 24), KVCache()
-    parts = [layer(part, causal=True, cache=cache)[0] for part in x.split(pieces, dim=1)]
-    torch.testing.assert_close(torch.cat(parts, dim=1), layer(x, causal=True)[0], **EXACT)
-    assert len(cache) == 9
+    layer, x = MultiHeadAttention(24, 6, 2, rotary=rotary).double(), random(2, 9, 24)
+    for cache in (KVCache(), KVCache(9), KVCache(14)):
+        parts = [layer(part, causal=True, cache=cache)[0] for part in x.split(pieces, dim=1)]
+        torch.testing.assert_close(torch.cat(parts, dim=1), layer(x, causal=True)[0], **EXACT)
+        assert len(cache) == 9
+        assert cache.n_bytes == cache_bytes(1, 2, 4, 9, batch_size=2, bytes_per_number=8)
 
 
-def test_a_reordered_cache_continues_the_chosen_rows():
+@pytest.mark.parametrize("capacity", [None, 9])
+def test_a_trimmed_cache_continues_where_it_was_cut(capacity):
+    layer, x, cache = MultiHeadAttention(8, 2).double(), random(3, 7, 8), KVCache(capacity)
+    layer(random(3, 7, 8, seed=1), causal=True, cache=cache)
+    cache.trim(0)
+    layer(x[:, :6], causal=True, cache=cache)
+    cache.trim(4)
+    continued, _ = layer(x[:, 4:], causal=True, cache=cache)
+    torch.testing.assert_close(continued, layer(x, causal=True)[0][:, 4:], **EXACT)
+    assert len(cache) == 7
+
+
+def test_a_full_cache_is_one_clear_error():
+    layer, cache = MultiHeadAttention(8, 2), KVCache(3)
+    layer(torch.zeros(1, 3, 8), cache=cache)
+    with pytest.raises(ValueError, match="at most capacity=3 tokens, got 4"):
+        layer(torch.zeros(1, 1, 8), cache=cache)
+    with pytest.raises(ValueError, match="sizes from 1, got n_tokens=0"):
+        cache_bytes(1, 1, 1, 0)
+
+
+@pytest.mark.parametrize("capacity", [None, 7])
+def test_a_reordered_cache_continues_the_chosen_rows(capacity):
     layer, x = MultiHeadAttention(8, 2).double(), random(3, 5, 8)
-    cache = KVCache()
+    cache = KVCache(capacity)
     layer(x[:, :4], causal=True, cache=cache)
     rows = torch.tensor([2, 2, 0])
     cache.reorder(rows)

@@ -6,11 +6,28 @@ import numpy as np
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
-from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+from transformers.generation.logits_process import (
+    MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
+from utils.data.batches import pad
 from utils.models.config import TransformerConfig
-from utils.models.generation import choose, filter_logits, generate, keep_top_k, keep_top_p, scale_by_temperature
-from utils.models.hugging_face import gpt2_config, gpt2_weights
+from utils.models.generation import (
+    choose,
+    filter_logits,
+    generate,
+    keep_min_p,
+    keep_top_k,
+    keep_top_p,
+    next_probs,
+    penalize_repetition,
+    scale_by_temperature,
+)
+from utils.models.hugging_face import gpt2_config, gpt2_settings, gpt2_weights, to_gpt2_weights
 from utils.models.pretrained import fit_weights
 from utils.models.scoring import document_log_probs, token_log_probs, windows
 from utils.models.transformer import GPT
@@ -39,14 +56,33 @@ def test_filters_equal_hugging_face(seed):
     for p in (1e-9, 0.1, 0.5, 0.9, 0.999, 1.0):
         expected = logits if p == 1.0 else TopPLogitsWarper(p)(None, logits)
         torch.testing.assert_close(keep_top_p(logits, p), expected, rtol=0, atol=0)
+    for p in (0.0, 1e-6, 0.05, 0.3, 1.0):
+        torch.testing.assert_close(keep_min_p(logits, p), MinPLogitsWarper(p)(None, logits), rtol=0, atol=0)
     together = TopPLogitsWarper(0.8)(None, TopKLogitsWarper(40)(None, TemperatureLogitsWarper(0.7)(None, logits)))
     torch.testing.assert_close(filter_logits(logits, 0.7, 40, 0.8), together, rtol=0, atol=0)
+    together = MinPLogitsWarper(0.1)(None, together)
+    torch.testing.assert_close(filter_logits(logits, 0.7, 40, 0.8, 0.1), together, rtol=0, atol=0)
+    ids = torch.randint(211, (5, 30), generator=generator)
+    for penalty in (0.5, 1.0, 1.3, 7.0):
+        found = penalize_repetition(logits, torch.zeros(5, 211, dtype=torch.bool).scatter(1, ids, True), penalty)
+        expected = RepetitionPenaltyLogitsProcessor(penalty)(ids, logits)
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
 def test_top_p_by_hand():
     logits = torch.tensor([[0.1, 0.5, 0.15, 0.25]]).log()
     for p, kept in ((0.4, [1]), (0.5, [1]), (0.6, [1, 3]), (0.8, [1, 2, 3]), (1.0, [0, 1, 2, 3])):
         assert keep_top_p(logits, p)[0].isfinite().nonzero().flatten().tolist() == kept, p
+
+
+def test_min_p_by_hand():
+    logits = torch.tensor([[0.1, 0.5, 0.15, 0.25]]).log()
+    for p, kept in ((1.0, [1]), (0.51, [1]), (0.49, [1, 3]), (0.29, [1, 2, 3]), (0.0, [0, 1, 2, 3])):
+        assert keep_min_p(logits, p)[0].isfinite().nonzero().flatten().tolist() == kept, p
+
+
+def test_temperature_0_puts_all_on_the_likeliest():
+    assert next_probs(torch.tensor([[0.0, 2.0, 1.0]]), 0, top_k=2).tolist() == [[0.0, 1.0, 0.0]]
 
 
 def test_ties_and_minus_infinity():
@@ -95,6 +131,67 @@ def test_greedy_equals_hugging_face_gpt2(seed):
     assert torch.equal(generate(ours, prompt, 33, temperature=0), expected)
 
 
+@pytest.mark.parametrize("penalty", [0.7, 1.2, 3.0])
+def test_the_repetition_penalty_equals_hugging_faces_token_for_token(penalty):
+    ours = small_gpt()
+    theirs = GPT2LMHeadModel(GPT2Config(**gpt2_settings(ours.config))).eval()
+    theirs.load_state_dict(to_gpt2_weights(ours.state_dict()))
+    prompt = torch.randint(97, (3, 7), generator=torch.Generator().manual_seed(0))
+    expected = theirs.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=29, do_sample=False,
+                               repetition_penalty=penalty, pad_token_id=0)  # fmt: skip
+    assert torch.equal(generate(ours, prompt, 29, temperature=0, repetition_penalty=penalty), expected)
+
+
+def test_weights_go_to_hugging_face_and_back():
+    ours = small_gpt()
+    theirs = GPT2LMHeadModel(GPT2Config(**gpt2_settings(ours.config))).eval()
+    theirs.load_state_dict(to_gpt2_weights(ours.state_dict()))
+    back = gpt2_weights(theirs.state_dict())
+    assert back.keys() == ours.state_dict().keys()
+    assert all(torch.equal(tensor, back[name]) for name, tensor in ours.state_dict().items())
+    ids = torch.randint(97, (2, 31), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(ids).logits, ours(ids), rtol=0, atol=2e-4)
+    assert gpt2_config(theirs.config.to_dict()) == TransformerConfig(**{**ours.config.to_dict(), "d_ff": 96})
+    with pytest.raises(ValueError, match="positions='rotary'.*n_kv_heads=1"):
+        gpt2_settings(small_gpt(positions="rotary", d_model=18, n_kv_heads=1).config)
+
+
+PROMPTS = [[3, 14, 15, 92, 65], [35], [8, 97 - 18, 32], [3, 84, 62, 64, 33, 83, 27]]
+
+
+@pytest.mark.parametrize("options", [{}, {"n_kv_heads": 1}, {"positions": "rotary", "d_model": 30}, {"n_layers": 1}])
+@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize("penalty", [1.0, 1.4])
+def test_rows_padded_on_the_left_equal_their_single_runs(options, use_cache, penalty):
+    model = small_gpt(**options)
+    ids, mask = pad(PROMPTS, pad_id=1, left=True)
+    assert ids[1].tolist() == [1] * 6 + [35] and mask.sum(dim=1).tolist() == [5, 1, 3, 7]
+    found = generate(model, ids, 25, 0, attention_mask=mask, use_cache=use_cache, repetition_penalty=penalty)
+    for row, prompt in zip(found, PROMPTS, strict=True):
+        alone = generate(model, torch.tensor([prompt]), 25, 0, repetition_penalty=penalty)
+        assert torch.equal(row[7 - len(prompt) :], alone[0])
+
+
+def test_logits_of_padded_rows_equal_those_of_single_rows_and_ignore_what_the_padding_holds():
+    model = small_gpt()
+    for pad_id in (0, 50):
+        ids, mask = pad(PROMPTS, pad_id, left=True)
+        with torch.no_grad():
+            logits = model(ids, mask, first_position=mask.sum(dim=1) - 7)
+            for row, prompt in zip(logits, PROMPTS, strict=True):
+                torch.testing.assert_close(row[7 - len(prompt) :], model(torch.tensor([prompt]))[0], rtol=0, atol=2e-5)
+
+
+def test_hugging_face_pads_on_the_left_as_we_do():
+    ours = small_gpt()
+    theirs = GPT2LMHeadModel(GPT2Config(**gpt2_settings(ours.config))).eval()
+    theirs.load_state_dict(to_gpt2_weights(ours.state_dict()))
+    ids, mask = pad(PROMPTS, pad_id=1, left=True)
+    expected = theirs.generate(ids, attention_mask=mask.long(), max_new_tokens=25, do_sample=False, pad_token_id=1)
+    assert torch.equal(generate(ours, ids, 25, 0, attention_mask=mask), expected)
+
+
 def test_stop_ends_a_row_and_fills_it_up():
     model, prompt = small_gpt(), torch.tensor([[3, 14], [15, 92], [65, 35]])
     free = generate(model, prompt, 20, temperature=0)
@@ -130,6 +227,12 @@ def test_seeds_repeat_and_differ():
         ({"temperature": math.nan}, "temperature=nan"),
         ({"top_p": 0.0}, "top_p=0.0"),
         ({"top_p": 1.1}, "top_p=1.1"),
+        ({"min_p": -0.1}, "min_p=-0.1"),
+        ({"min_p": 1.1}, "min_p=1.1"),
+        ({"repetition_penalty": 0}, "repetition_penalty=0"),
+        ({"attention_mask": torch.ones(1, 2)}, "attention_mask of shape (1, 2)"),
+        ({"attention_mask": torch.tensor([[1, 1, 0]])}, "padding on the right"),
+        ({"attention_mask": torch.tensor([[1, 0, 1]])}, "with gaps"),
         ({"max_new_tokens": 0}, "max_new_tokens=0"),
         ({"input_ids": torch.zeros(1, 38, dtype=torch.long)}, "context_length=37"),
         ({"max_new_tokens": 35}, "context_length=37"),
@@ -150,7 +253,9 @@ def test_all_problems_stand_in_one_message():
 
 
 @pytest.mark.parametrize("call", [lambda x: scale_by_temperature(x, 0), lambda x: keep_top_k(x, 0),
-                                  lambda x: keep_top_p(x, 0), lambda x: keep_top_p(x, 1.5)])  # fmt: skip
+                                  lambda x: keep_top_p(x, 0), lambda x: keep_top_p(x, 1.5),
+                                  lambda x: keep_min_p(x, -0.1), lambda x: keep_min_p(x, 1.1),
+                                  lambda x: penalize_repetition(x, x > 0, 0)])  # fmt: skip
 def test_filters_refuse_what_makes_no_sense(call):
     with pytest.raises(ValueError, match="expected"):
         call(torch.zeros(1, 4))

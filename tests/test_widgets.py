@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from utils.models.generation import penalize_repetition
 from utils.widgets import attention, base, fill_in, live_curve, number_formats, sampling, still
 
 NODE = shutil.which("node")
@@ -125,8 +126,10 @@ def test_a_bug_in_compute_is_named_not_hidden():
 # Sampling.
 
 
-def reference_filter(logits: torch.Tensor, temperature: float, top_k: int, top_p: float) -> torch.Tensor:
-    """Temperature, top-k, then top-p, as probabilities in the order of the vocabulary, in plain torch."""
+def reference_filter(
+    logits: torch.Tensor, temperature: float, top_k: int, top_p: float, min_p: float = 0.0
+) -> torch.Tensor:
+    """Temperature, top-k, top-p, then min-p, as probabilities in the order of the vocabulary, in plain torch."""
     probs = (logits.double() / temperature).softmax(-1)
     order = probs.argsort(descending=True, stable=True)
     ranked = probs[order]
@@ -135,6 +138,7 @@ def reference_filter(logits: torch.Tensor, temperature: float, top_k: int, top_p
     ranked = ranked / ranked.sum()
     before = ranked.cumsum(-1) - ranked
     ranked[(before >= top_p) & (torch.arange(len(ranked)) > 0)] = 0
+    ranked[ranked < min_p * ranked[0]] = 0
     return torch.zeros_like(ranked).scatter(0, order, ranked / ranked.sum())
 
 
@@ -142,10 +146,10 @@ def reference_filter(logits: torch.Tensor, temperature: float, top_k: int, top_p
 def test_sampling_equals_a_plain_torch_filter(tmp_path):
     torch.manual_seed(3)
     logits = torch.randn(307) * 3
-    settings = list(itertools.product([0.1, 0.7, 1.0, 2.0], [0, 1, 7, 400], [0.05, 0.5, 0.91, 1.0]))
+    settings = list(itertools.product([0.1, 0.7, 1.0, 2.0], [0, 1, 7, 400], [0.05, 0.5, 0.91, 1.0], [0, 0.01, 0.3, 1]))
     order = logits.argsort(descending=True, stable=True)
-    code = """return data.settings.map(([t, k, p]) => {
-        const now = truncated(Float32Array.from(data.sorted), t, k, p);
+    code = """return data.settings.map(([t, k, p, least]) => {
+        const now = truncated(Float32Array.from(data.sorted), t, k, p, least);
         const probs = Array.from(now.tempered.subarray(0, now.kept), (share) => share * now.factor);
         return { kept: now.kept, entropy: now.entropy, probs };
     });"""
@@ -156,6 +160,25 @@ def test_sampling_equals_a_plain_torch_filter(tmp_path):
         np.testing.assert_allclose(result["probs"], expected[order][: result["kept"]], atol=1e-12)
         entropy = float(torch.special.entr(expected).sum())
         assert result["entropy"] == pytest.approx(entropy, abs=1e-9)
+
+
+@needs_node
+def test_sampling_penalizes_repetition_as_generation_does(tmp_path):
+    torch.manual_seed(4)
+    logits, ids = 3 * torch.randn(97), torch.randint(97, (30,))
+    for penalty in (1.0, 1.3, 3.0):
+        data = {"logits": logits.tolist(), "seen": ids.tolist(), "penalty": penalty}
+        code = "return Array.from(penalized(Float32Array.from(data.logits), data.seen, data.penalty));"
+        found = torch.tensor(run_js("sampling", code, data, tmp_path))
+        seen = torch.zeros(97, dtype=torch.bool).scatter(0, ids, True)
+        torch.testing.assert_close(found, penalize_repetition(logits, seen, penalty), rtol=1e-6, atol=0)
+
+
+def test_sampling_takes_the_ids_of_the_text_where_it_gets_them():
+    plain = sampling.explore_sampling(lambda text: torch.zeros(3), "so", ["a", "b", "c"])
+    assert plain.seen is None
+    explorer = sampling.explore_sampling(lambda text: (torch.zeros(3), torch.tensor([2, 0, 2])), "so", ["a", "b", "c"])
+    assert explorer.seen == [2, 0, 2] and explorer.error == ""
 
 
 @needs_node

@@ -8,6 +8,7 @@ import ctypes
 import functools
 import gc
 import importlib.metadata
+import logging
 import os
 import platform
 import random
@@ -20,6 +21,10 @@ import numpy as np
 import platformdirs
 import psutil
 import torch
+
+# transformers imports torchao, which logs a line for each of its parts that is for other hardware.
+for _name in ("torchao", "torch.utils._pytree"):
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 HUB_HOST = "huggingface.co"
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

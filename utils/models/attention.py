@@ -53,30 +53,81 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tuple
 class KVCache:
     """Keys and values of the tokens seen so far, one pair a layer, so that each is computed once.
 
+    With a `capacity` the room for so many tokens is taken once and filled step by step; without, it grows by copying.
     `contexts` holds those of an encoder's output, which cross-attention computes once and never adds to.
     Shapes: keys and values (B, G, S, Dh) a layer; S grows with every call of `append`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, capacity: int | None = None) -> None:
+        self.capacity = capacity
         self.layers: dict[int, tuple[Tensor, Tensor]] = {}
         self.contexts: dict[int, tuple[Tensor, Tensor]] = {}
+        self._rooms: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
         """Number of tokens held."""
         return self.layers[0][0].shape[-2] if self.layers else 0
 
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the keys and values held; an encoder's and room not yet filled do not count."""
+        return sum(t.numel() * t.element_size() for pair in self.layers.values() for t in pair)
+
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Add the new tokens' keys and values (B, G, T, Dh) to a layer; returns all of the layer's so far."""
-        if layer in self.layers:
+        """Add the new tokens' keys and values (B, G, T, Dh) to a layer; returns all of the layer's so far.
+
+        Raises: ValueError for more tokens than the capacity.
+        """
+        if self.capacity is not None:
+            k, v = self._fill(layer, k, v)
+        elif layer in self.layers:
             old_k, old_v = self.layers[layer]
             k, v = torch.cat([old_k, k], dim=-2), torch.cat([old_v, v], dim=-2)
         self.layers[layer] = k, v
         return k, v
 
+    def _fill(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Write the new keys and values behind the old ones; returns views of all so far."""
+        start = len_of(self, layer)
+        end = start + k.shape[-2]
+        if end > self.capacity:
+            raise ValueError(f"KVCache: expected at most capacity={self.capacity} tokens, got {end}; make it larger")
+        if layer not in self._rooms:
+            B, G, _, Dh = k.shape
+            self._rooms[layer] = k.new_empty(B, G, self.capacity, Dh), v.new_empty(B, G, self.capacity, v.shape[-1])
+        room_k, room_v = self._rooms[layer]
+        room_k[:, :, start:end], room_v[:, :, start:end] = k, v
+        return room_k[:, :, :end], room_v[:, :, :end]
+
     def reorder(self, rows: Tensor) -> None:
         """Keep the given rows of the batch, in that order (beam search continues some sequences, drops others)."""
-        self.layers = {layer: (k[rows], v[rows]) for layer, (k, v) in self.layers.items()}
+        length = len(self)
+        if self.capacity is not None:
+            self._rooms = {layer: (k[rows], v[rows]) for layer, (k, v) in self._rooms.items()}
+            self.layers = {layer: (k[:, :, :length], v[:, :, :length]) for layer, (k, v) in self._rooms.items()}
+        else:
+            self.layers = {layer: (k[rows], v[rows]) for layer, (k, v) in self.layers.items()}
         self.contexts = {layer: (k[rows], v[rows]) for layer, (k, v) in self.contexts.items()}
+
+    def trim(self, length: int) -> None:
+        """Forget all but the first `length` tokens (speculative decoding takes back what was rejected)."""
+        self.layers = {layer: (k[:, :, :length], v[:, :, :length]) for layer, (k, v) in self.layers.items()}
+
+
+def cache_bytes(
+    n_layers: int, n_kv_heads: int, head_dim: int, n_tokens: int, batch_size: int = 1, bytes_per_number: int = 4
+) -> int:
+    """Bytes of a key-value cache: a key and a value vector for each layer, key-value head, token and row.
+
+    Raises: ValueError for a size below 1.
+    Source: Shazeer 2019, "Fast Transformer Decoding", section 2.4.
+    """
+    sizes = dict(n_layers=n_layers, n_kv_heads=n_kv_heads, head_dim=head_dim, n_tokens=n_tokens,
+                 batch_size=batch_size, bytes_per_number=bytes_per_number)  # fmt: skip
+    wrong = [f"{name}={size}" for name, size in sizes.items() if size < 1]
+    if wrong:
+        raise ValueError(f"cache_bytes: expected sizes from 1, got {', '.join(wrong)}")
+    return 2 * math.prod(sizes.values())
 
 
 class MultiHeadAttention(nn.Module):
@@ -158,6 +209,8 @@ class MultiHeadAttention(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """The scaled dot product: PyTorch's fused kernel, or `attend` when the weights are wanted."""
         T, S = q.shape[-2], k.shape[-2]
+        # A single query is the last of the keys, and may see them all.
+        causal = causal and T > 1
         if causal and (need_weights or mask is not None or T != S):
             allowed = causal_mask(T, S, q.device)
             mask, causal = allowed if mask is None else mask & allowed, False

@@ -194,6 +194,43 @@ def gpt2_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed(kept, "transformer.", GPT2_NAMES)
 
 
+def gpt2_settings(config: TransformerConfig, end_id: int | None = None) -> dict[str, Any]:
+    """The arguments of a Hugging Face `GPT2Config` for a model of ours that is a GPT-2; `end_id` begins and ends texts.
+
+    Raises: ValueError for options that GPT-2 does not have.
+    """
+    gpt2 = TransformerConfig(config.vocab_size)
+    names = ("n_segments", "activation", "norm_position", "positions", "norm", "gated", "bias", "tied", "n_experts")
+    other = [f"{name}={getattr(config, name)!r}" for name in names if getattr(config, name) != getattr(gpt2, name)]
+    other += [f"n_kv_heads={config.n_kv_heads}"] * (config.kv_heads != config.n_heads)
+    if other:
+        raise ValueError(f"gpt2_settings: expected GPT-2's block, the defaults of TransformerConfig, got {other}")
+    return {
+        "vocab_size": config.vocab_size, "n_positions": config.context_length, "n_embd": config.d_model,
+        "n_layer": config.n_layers, "n_head": config.n_heads, "n_inner": config.width_ff,
+        "layer_norm_epsilon": config.norm_epsilon, "embd_pdrop": config.dropout, "attn_pdrop": config.dropout,
+        "resid_pdrop": config.dropout, "bos_token_id": end_id, "eos_token_id": end_id,
+    }  # fmt: skip
+
+
+def to_gpt2_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Our GPT's tensors under Hugging Face GPT-2's names, for `GPT2LMHeadModel`; `gpt2_weights` is the way back."""
+    theirs = {ours: name for name, ours in GPT2_NAMES.items()}
+    kept = {}
+    for name, tensor in weights.items():
+        layer, found, rest = name.partition(".attention.query.")
+        if found:
+            parts = [weights[f"{layer}.attention.{part}.{rest}"] for part in ("query", "key", "value")]
+            name, tensor = f"{layer}.attn.c_attn.{rest}", torch.cat(parts, dim=0)
+        elif ".attention.key." in name or ".attention.value." in name:
+            continue
+        if tensor.dim() == 2 and "embedding" not in name:
+            tensor = tensor.T.contiguous()
+        kept[name] = tensor
+    kept = {f"transformer.{name}": tensor for name, tensor in renamed(kept, "", theirs).items()}
+    return kept | {"lm_head.weight": kept["transformer.wte.weight"]}
+
+
 LLAMA_NAMES = {
     "lm_head": "head",
     "embed_tokens": "transformer.token_embedding",

@@ -59,7 +59,10 @@ class Transformer(nn.Module):
         first: Tensor | None = None,
         token_embedding: nn.Embedding | None = None,
     ) -> Tensor:
-        """Sum of token, position and segment vectors; positions count from `start`, or a row's from `first` (B,)."""
+        """Sum of token, position and segment vectors; positions count from `start`, in a row from `first` (B,) + start.
+
+        Where that is below 0 (padding on the left) position 0 stands in.
+        """
         if input_ids.dim() != 2:
             raise ValueError(f"input_ids: expected shape (batch, time), got {tuple(input_ids.shape)}; add a batch axis")
         end = start + input_ids.shape[1]
@@ -70,7 +73,9 @@ class Transformer(nn.Module):
             )
         x = (self.token_embedding if token_embedding is None else token_embedding)(input_ids)
         if self.config.positions == "learned":
-            places = slice(start, end) if first is None else first[:, None] + torch.arange(end, device=first.device)
+            places = slice(start, end)
+            if first is not None:
+                places = (first[:, None] + torch.arange(start, end, device=first.device)).clamp(min=0)
             x = x + self.position_embedding.weight[places]
         if self.config.n_segments:
             x = x + (self.segment_embedding.weight[0] if segment_ids is None else self.segment_embedding(segment_ids))
@@ -125,9 +130,14 @@ class GPT(nn.Module):
         attention_mask: Tensor | None = None,
         cache: KVCache | None = None,
         targets: Tensor | None = None,
+        first_position: Tensor | None = None,
     ) -> Tensor:
-        """Logits of the next token at every position; with `targets` (B, T) instead the summed loss in nats."""
-        hidden, _ = self.transformer(input_ids, attention_mask, cache=cache)
+        """Logits of the next token at every position; with `targets` (B, T) instead the summed loss in nats.
+
+        With a cache, `attention_mask` (B, S) covers its tokens too. Rows padded on the left begin at `first_position`
+        (B,), minus the number of padded tokens, so that their first real token stands at 0.
+        """
+        hidden, _ = self.transformer(input_ids, attention_mask, cache=cache, first_position=first_position)
         head = self.transformer.token_embedding.weight if self.config.tied else self.head.weight
         if targets is None:
             return F.linear(hidden, head)

@@ -1,4 +1,5 @@
-// The next token's distribution under temperature, top-k and top-p: computed here, over the whole vocabulary.
+// The next token's distribution under a repetition penalty, temperature, top-k, top-p and min-p: computed here, over the
+// whole vocabulary.
 
 const SHOWN = 40;
 
@@ -6,7 +7,7 @@ const SHOWN = 40;
  * From logits in falling order: each token's share at this temperature (`tempered`), how many stay (`kept`), and the
  * factor that makes the kept shares sum to one.
  */
-function truncated(sorted, temperature, topK, topP) {
+function truncated(sorted, temperature, topK, topP, minP = 0) {
   const tempered = new Float64Array(sorted.length);
   let total = 0;
   for (let i = 0; i < sorted.length; i += 1) {
@@ -25,12 +26,20 @@ function truncated(sorted, temperature, topK, topP) {
     sum = 0;
     while (kept < limit && (kept === 0 || sum < topP * within)) { sum += tempered[kept]; kept += 1; }
   }
+  while (kept > 1 && tempered[kept - 1] < minP * tempered[0]) { kept -= 1; sum -= tempered[kept]; }
   let entropy = 0;
   for (let i = 0; i < kept; i += 1) {
     const share = tempered[i] / sum;
     if (share > 0) entropy -= share * Math.log(share);
   }
   return { tempered, kept, sum, factor: 1 / sum, entropy };
+}
+
+/** Logits with those of the seen tokens made smaller: positive ones divided by the penalty, negative ones multiplied. */
+function penalized(logits, seen, penalty) {
+  const changed = Float32Array.from(logits);
+  for (const token of new Set(seen)) changed[token] *= logits[token] < 0 ? penalty : 1 / penalty;
+  return changed;
 }
 
 /** The place of the token drawn by a uniform number in [0, 1). */
@@ -60,6 +69,8 @@ function render({ model, el }) {
   // The last stop of top-k means no limit.
   const topK = slider("Top-k", { min: 1, max: SHOWN + 1, value: SHOWN + 1, shown: (k) => (k > SHOWN ? "off" : String(k)), onmove: move });
   const topP = slider("Top-p", { min: 0.05, max: 1, step: 0.01, value: 1, shown: (p) => (p >= 1 ? "off" : p.toFixed(2)), onmove: move });
+  const minP = slider("Min-p", { min: 0, max: 0.9, step: 0.01, value: 0, shown: (p) => (p ? p.toFixed(2) : "off"), onmove: move });
+  const penalty = slider("Repetition penalty", { min: 1, max: 3, step: 0.05, value: 1, shown: (p) => (p > 1 ? p.toFixed(2) : "off"), onmove: framed(rank) });
 
   const bars = make("div", { class: "bars" });
   const rows = Array.from({ length: SHOWN }, () => {
@@ -80,11 +91,18 @@ function render({ model, el }) {
   }
 
   function rebuild() {
-    const logits = floats(model.get("logits"));
-    state.order = Uint32Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);
-    state.sorted = Float32Array.from(state.order, (token) => logits[token]);
     if (document.activeElement !== text) text.value = model.get("text");
     again.disabled = model.get("text") === first;
+    rank();
+  }
+
+  /** Put the tokens in falling order; a penalty can change it. */
+  function rank() {
+    const seen = model.get("seen");
+    penalty.box.hidden = !seen;
+    const logits = penalized(floats(model.get("logits")), seen ?? [], penalty.value);
+    state.order = Uint32Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);
+    state.sorted = Float32Array.from(state.order, (token) => logits[token]);
     const tokens = model.get("tokens");
     rows.forEach((row, i) => {
       row.line.hidden = i >= state.order.length;
@@ -96,7 +114,7 @@ function render({ model, el }) {
   function paint() {
     if (!state.sorted.length) return;
     const k = topK.value > SHOWN ? 0 : topK.value;
-    const now = truncated(state.sorted, temperature.value, k, topP.value);
+    const now = truncated(state.sorted, temperature.value, k, topP.value, minP.value);
     state.now = now;
     rows.forEach((row, i) => {
       if (row.line.hidden) return;
@@ -107,16 +125,16 @@ function render({ model, el }) {
     });
     const tokens = model.get("tokens");
     told.say(`${now.kept.toLocaleString("en-US")} of ${state.sorted.length.toLocaleString("en-US")} tokens kept, which held ${percent(now.sum)} `
-      + `of the probability at temperature ${temperature.value.toFixed(2)}; entropy ${now.entropy.toFixed(2)} nats. `
+      + `of the probability at temperature ${temperature.value.toFixed(2)}${penalty.value > 1 ? `, penalty ${penalty.value.toFixed(2)} on ${new Set(model.get("seen")).size} tokens seen` : ""}; entropy ${now.entropy.toFixed(2)} nats. `
       + `Likeliest: “${word(tokens[state.order[0]])}”, ${percent(now.tempered[0] * now.factor)}.`);
   }
 
   root.append(
     make("div", { class: "row" }, make("label", { class: "field wide" }, make("span", { text: "Text so far" }), text)),
-    make("div", { class: "row" }, temperature.box, topK.box, topP.box),
+    make("div", { class: "row" }, temperature.box, topK.box, topP.box, minP.box, penalty.box),
     make("div", { class: "row" }, drawn, again),
     answered.problem, ...told.parts,
-    make("p", { class: "hint", text: `The ${SHOWN} likeliest tokens. A bar is the share at this temperature, hollow where top-k or top-p removes the token; the number is the chance to be drawn.` }),
+    make("p", { class: "hint", text: `The ${SHOWN} likeliest tokens. A bar is the share at this temperature, hollow where top-k, top-p or min-p removes the token; the number is the chance to be drawn.` }),
     bars,
   );
   el.append(root);

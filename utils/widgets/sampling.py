@@ -1,4 +1,4 @@
-"""Temperature, top-k and top-p at work on the next token's probabilities, and drawing from them."""
+"""Temperature, top-k, top-p, min-p and the repetition penalty at work on the next token's probabilities."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,6 +16,8 @@ class SamplingExplorer(Explorer):
     text = traitlets.Unicode().tag(sync=True)
     tokens = traitlets.List(traitlets.Unicode()).tag(sync=True)
     logits = traitlets.Bytes().tag(sync=True)
+    # The ids of the text's tokens, for the repetition penalty; None where `compute` does not tell them.
+    seen = traitlets.List(traitlets.Int(), allow_none=True, default_value=None).tag(sync=True)
     # The page's wish to append a token: its id and a count, so that the same token can be drawn twice running.
     drawn = traitlets.List(traitlets.Int()).tag(sync=True)
 
@@ -30,12 +32,14 @@ class SamplingExplorer(Explorer):
         self.answer(self._predict)
 
     def _predict(self) -> dict:
-        logits = np.frombuffer(packed(self._compute(self.text)), "<f4")
+        found = self._compute(self.text)
+        found, seen = found if isinstance(found, tuple) else (found, None)
+        logits = np.frombuffer(packed(found), "<f4")
         if len(logits) != len(self.tokens):
             raise ValueError(f"Expected one logit for each of {len(self.tokens)} tokens, got {len(logits)}.")
         if np.isnan(logits).any() or not np.isfinite(logits).any():
             raise ValueError("Expected logits that are numbers, got NaN or nothing finite: check the model.")
-        return {"logits": logits.tobytes()}
+        return {"logits": logits.tobytes(), "seen": None if seen is None else [int(token) for token in seen]}
 
     def _append(self, change: dict) -> None:
         if change["new"]:
@@ -59,10 +63,11 @@ class SamplingExplorer(Explorer):
 
 
 def explore_sampling(compute: Callable, text: str, tokens: Sequence[str]) -> SamplingExplorer:
-    """Explore how temperature, top-k and top-p reshape the next token's distribution, and draw from it.
+    """Explore how temperature, top-k, top-p and min-p reshape the next token's distribution, and draw from it.
 
-    `compute(text)` returns the next token's logits, (V,); `tokens` are the V tokens as text. It runs again when the
-    text changes or a token is drawn; its ValueErrors are shown in the widget. The order is that of generation:
-    temperature, then top-k, then top-p (the fewest tokens whose share of what top-k left reaches p, and at least one).
+    `compute(text)` returns the next token's logits, (V,), or these and the ids of the text's tokens: then there is a
+    slider for the repetition penalty, too. `tokens` are the V tokens as text. It runs again when the text changes or a
+    token is drawn; its ValueErrors are shown in the widget. The order is that of generation: repetition penalty,
+    temperature, top-k, top-p (the fewest tokens whose share of what top-k left reaches p, and at least one), min-p.
     """
     return SamplingExplorer(compute, text, tokens)
