@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from utils.models.attention import KVCache
+from utils.models.memory_layout import generating
 
 
 def scale_by_temperature(logits: Tensor, temperature: float) -> Tensor:
@@ -213,9 +214,7 @@ def generate(
             seen[row, prompt if attention_mask is None else prompt[attention_mask[row].bool()]] = True
     cache = KVCache(T + max_new_tokens) if use_cache else None
     ended = torch.zeros(B, 1, dtype=torch.bool, device=ids.device)
-    was_training = model.training
-    model.eval()
-    try:
+    with generating(model, max_new_tokens if use_cache else 0):
         for end in range(T, T + max_new_tokens):
             if options:
                 options["attention_mask"] = mask[:, :end]
@@ -232,6 +231,4 @@ def generate(
             ids[:, end : end + 1] = chosen
             if stop is not None and ended.all():
                 break
-    finally:
-        model.train(was_training)
     return ids[:, : end + 1]
