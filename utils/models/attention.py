@@ -160,6 +160,7 @@ class MultiHeadAttention(nn.Module):
         self.key = nn.Linear(d_model, n_kv_heads * self.head_dim, bias=bias)
         self.value = nn.Linear(d_model, n_kv_heads * self.head_dim, bias=bias)
         self.output = nn.Linear(n_heads * self.head_dim, d_model, bias=bias)
+        self.joined: tuple[Tensor, Tensor | None] | None = None  # set while generating, see memory_layout
 
     def split(self, x: Tensor) -> Tensor:
         """Cut the features into heads: (B, T, H*Dh) -> (B, H, T, Dh). The time axis stays whole."""
@@ -179,11 +180,11 @@ class MultiHeadAttention(nn.Module):
 
         Rotary positions turn queries and keys of `x` alone: those of a context are counted in another text.
         """
-        q = self.split(self.query(x))
         if context is not None:
+            q = self.split(self.query(x))
             k, v = self._of_context(context, cache, layer)
         else:
-            k, v = self.split(self.key(x)), self.split(self.value(x))
+            q, k, v = self._of_itself(x)
             if self.rotary:
                 start = 0 if cache is None else len_of(cache, layer)
                 q, k = rotate(q, start, self.rotary_base), rotate(k, start, self.rotary_base)
@@ -193,6 +194,13 @@ class MultiHeadAttention(nn.Module):
             k, v = (t.repeat_interleave(self.n_heads // self.n_kv_heads, dim=1) for t in (k, v))
         mixed, weights = self._mix(q, k, v, mask, causal, need_weights)
         return self.output(mixed.transpose(1, 2).flatten(2)), weights
+
+    def _of_itself(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of x. Shapes: (B, T, D) -> (B, H, T, Dh) and twice (B, G, T, Dh)."""
+        if self.joined is None:
+            return self.split(self.query(x)), self.split(self.key(x)), self.split(self.value(x))
+        heads = self.split(F.linear(x, *self.joined))
+        return heads.split([self.n_heads, self.n_kv_heads, self.n_kv_heads], dim=1)
 
     def _of_context(self, context: Tensor, cache: KVCache | None, layer: int) -> tuple[Tensor, Tensor]:
         """Keys and values of the context, from the cache if it holds them. Shapes: (B, S, D) -> twice (B, G, S, Dh)."""

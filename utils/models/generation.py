@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from utils.models.attention import KVCache
+from utils.models.memory_layout import generating
 
 
 def scale_by_temperature(logits: Tensor, temperature: float) -> Tensor:
@@ -217,9 +218,7 @@ def generate(
     seen = None if repetition_penalty == 1 else tokens_seen(input_ids, attention_mask, model.config.vocab_size)
     cache = KVCache(T + max_new_tokens) if use_cache else None
     ended = torch.zeros(B, 1, dtype=torch.bool, device=ids.device)
-    was_training = model.training
-    model.eval()
-    try:
+    with generating(model, max_new_tokens if use_cache else 0):
         for end in range(T, T + max_new_tokens):
             if options:
                 options["attention_mask"] = mask[:, :end]
@@ -236,6 +235,4 @@ def generate(
             ids[:, end : end + 1] = chosen
             if stop is not None and ended.all():
                 break
-    finally:
-        model.train(was_training)
     return ids[:, : end + 1]

@@ -1,0 +1,80 @@
+"""The layout for generation: the same numbers, and every parameter back as it was, whatever happens."""
+
+import pytest
+import torch
+from torch import nn
+
+from tests import tiny
+from utils.models.adapters import LoRAConfig, add_lora
+from utils.models.attention import KVCache
+from utils.models.config import TransformerConfig
+from utils.models.generation import generate
+from utils.models.memory_layout import MIN_TOKENS, generating
+from utils.models.transformer import GPT
+
+ROTARY = {"positions": "rotary", "bias": False, "tied": False}
+OPTIONS = [{}, {"n_kv_heads": 1}, ROTARY, {"gated": True, "n_experts": 2}]
+
+
+def gpt(**options) -> GPT:
+    torch.manual_seed(0)
+    return GPT(TransformerConfig(vocab_size=97, context_length=70, d_model=24, n_layers=2, n_heads=3, **options))
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_logits_are_the_same_in_either_layout(options):
+    model, ids = gpt(**options).double(), torch.randint(97, (2, 7))
+    with torch.inference_mode():
+        expected, found = model(ids), {}
+        for n_tokens in (0, MIN_TOKENS):
+            with generating(model, n_tokens):
+                found[n_tokens] = model(ids)
+                cache = KVCache()
+                stepwise = torch.cat([model(ids[:, t : t + 1], cache=cache) for t in range(7)], dim=1)
+            torch.testing.assert_close(found[n_tokens], expected, rtol=0, atol=1e-12)
+            torch.testing.assert_close(stepwise, expected, rtol=0, atol=1e-12)
+
+
+def test_columns_lie_in_one_piece_only_while_many_tokens_are_generated():
+    model = gpt()
+    layer = model.transformer.blocks[0]
+    for n_tokens, column_major in ((MIN_TOKENS - 1, False), (MIN_TOKENS, True)):
+        with generating(model, n_tokens):
+            assert layer.feed_forward.expand.weight.mT.is_contiguous() == column_major
+            assert (layer.attention.joined is not None) == column_major
+        assert layer.feed_forward.expand.weight.is_contiguous() and layer.attention.joined is None
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_all_is_as_before_also_after_an_error(training):
+    model = gpt().train(training)
+    before = {name: (parameter.data_ptr(), parameter.stride()) for name, parameter in model.named_parameters()}
+    with pytest.raises(KeyboardInterrupt):
+        with generating(model, MIN_TOKENS):
+            assert not model.training
+            raise KeyboardInterrupt
+    assert model.training == training
+    assert before == {name: (p.data_ptr(), p.stride()) for name, p in model.named_parameters()}
+    model(torch.ones(1, 3, dtype=torch.long), targets=torch.ones(1, 3, dtype=torch.long)).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_layers_that_are_more_than_a_matrix_are_left_alone():
+    model = gpt()
+    add_lora(model, LoRAConfig(rank=2))
+    for name, parameter in model.named_parameters():
+        if "lora" in name or parameter.requires_grad:
+            nn.init.normal_(parameter, std=0.3)
+    prompt = torch.randint(97, (1, 5))
+    with generating(model, MIN_TOKENS):
+        assert all(block.attention.joined is None for block in model.transformer.blocks)
+    cached, plain = (generate(model, prompt, 40, temperature=0, use_cache=use_cache) for use_cache in (True, False))
+    assert torch.equal(cached, plain)
+
+
+def test_it_holds_for_any_model_with_linear_layers():
+    model = tiny.bert().eval()
+    ids = torch.randint(tiny.VOCAB_SIZE, (2, 5))
+    expected = model.encode(ids)
+    with generating(model, MIN_TOKENS):
+        torch.testing.assert_close(model.encode(ids), expected, rtol=0, atol=1e-5)
