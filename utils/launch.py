@@ -1,16 +1,17 @@
 """The named commands: `python -m utils.launch NAME`, and under `torchrun -m utils.launch NAME` on many processes."""
 
 import argparse
+import contextlib
 import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 
 from utils import environment
 from utils.experiments import evaluation, fine_tuning, precision, pretraining, sentiment
+from utils.training import ranks
 
 
 def pretrain(recipe: pretraining.Recipe, options: argparse.Namespace) -> Path | None:
@@ -69,18 +70,11 @@ def main(argv: list[str] | None = None) -> None:
     options = arguments(sys.argv[1:] if argv is None else argv)
     if options.threads:
         torch.set_num_threads(options.threads)
-    if environment.world_size() > 1:
-        on_gpu = torch.cuda.is_available()
-        if on_gpu:
-            torch.cuda.set_device(environment.device())
-        dist.init_process_group("nccl" if on_gpu else "gloo")
-    try:
+    # Long work of rank 0 alone is no sign of death; a rank that dies is noticed at once.
+    with ranks.joined(patience=1800) if environment.world_size() > 1 else contextlib.nullcontext():
         folder = COMMANDS[options.name](options)
         if folder is not None:
             print(f"saved {options.name} to {folder}")
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import argparse
 import dataclasses
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from utils.data.batches import Batch
 from utils.models.config import TransformerConfig
 from utils.models.transformer import GPT
 from utils.training import checkpoints, objectives, parallel, ranks
+from utils.training.loop import TrainConfig, Trainer
 
 CONFIG = TransformerConfig(61, 12, d_model=24, n_layers=3, n_heads=4, d_ff=52)
 STEPS, MICRO_BATCHES, LEARNING_RATE = 5, 4, 3e-3
@@ -160,13 +162,17 @@ RUNS = {"data": data_parallel, "tensor": tensor_parallel, "pipeline": pipeline_p
 def largest_difference(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
     """The largest difference between two sets of tensors. Raises: ValueError if their names differ."""
     if found.keys() != expected.keys():
-        raise ValueError(f"expected tensors of the same names, got {sorted(found.keys() ^ expected.keys())} on one side")
-    return max(float((found[name] - expected[name]).abs().max()) for name in expected)
+        raise ValueError(f"expected tensors of the same names, found on one side alone: {sorted(found.keys() ^ expected.keys())}")
+    return max(float((found[name] - expected[name]).detach().abs().max()) for name in expected)
 
 
 def run_all(folder: Path, kinds: tuple[str, ...]) -> None:
     """Run each kind on all ranks; every rank writes what it found to `folder`/KIND-RANK.pt."""
-    ranks.Mesh(tensor=dist.get_world_size()).check(CONFIG, dist.get_world_size())
+    world = dist.get_world_size()
+    if "tensor" in kinds:
+        ranks.Mesh(tensor=world).check(CONFIG, world)
+    if "pipeline" in kinds:
+        ranks.Mesh(pipeline=world).check(CONFIG, world)
     for kind in kinds:
         outcome = RUNS[kind]()
         content = {**dataclasses.asdict(outcome), "resident_gb": psutil.Process().memory_info().rss / 1e9}
@@ -176,8 +182,6 @@ def run_all(folder: Path, kinds: tuple[str, ...]) -> None:
 
 def lose_a_rank(folder: Path, die_at: int, how: str) -> None:
     """Train data parallel with a checkpoint a step; the last rank is killed, or stopped, in the middle of one."""
-    from utils.training.loop import TrainConfig, Trainer
-
     config = TrainConfig(max_steps=50, learning_rate=LEARNING_RATE)
     trainer = Trainer(new_model().float(), objectives.next_token, config, torch.device("cpu"))
     source = (step_batches(m)[environment.rank()] for m in range(50))
@@ -198,11 +202,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--at", type=int, default=3, help="the step at which it is lost")
     parser.add_argument("--patience", type=float, default=ranks.PATIENCE, help="seconds to wait for another rank")
     options = parser.parse_args(argv)
-    with ranks.joined(options.patience, backend="gloo"):
-        if options.lose:
-            lose_a_rank(options.folder, options.at, options.lose)
-        else:
-            run_all(options.folder, tuple(options.kinds))
+    try:
+        with ranks.joined(options.patience, backend="gloo"):
+            if options.lose:
+                lose_a_rank(options.folder, options.at, options.lose)
+            else:
+                run_all(options.folder, tuple(options.kinds))
+    except (ranks.RankLost, ValueError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        os._exit(1)  # an orderly exit would wait for the lost rank
 
 
 if __name__ == "__main__":

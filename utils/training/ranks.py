@@ -1,6 +1,7 @@
 """Many processes as one job: joining and leaving it, and what to say when a rank is lost."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,7 +13,7 @@ from utils import environment
 from utils.models.config import TransformerConfig
 
 # A collective of a healthy job takes far less; a rank that is silent for so long is taken for dead.
-PATIENCE = 45.0
+PATIENCE = 25.0
 
 
 class RankLost(RuntimeError):
@@ -70,19 +71,23 @@ def joined(patience: float = PATIENCE, backend: str | None = None) -> Iterator[N
     if backend == "nccl":
         torch.cuda.set_device(environment.device())
     dist.init_process_group(backend, timeout=timedelta(seconds=patience))
+    lost = False
     try:
         yield
     except RuntimeError as error:
-        if not _is_of_the_network(error):
+        lost = _is_of_the_network(error)
+        if not lost:
             raise
+        reason = re.sub(r"^\[\S+\] ", "", str(error).splitlines()[0]).split(". ")[0]
         raise RankLost(
             f"rank {environment.rank()} of {environment.world_size()}: expected an answer from the other ranks within "
-            f"{patience:g} s, got none ({str(error).splitlines()[0][:160]}); another rank has died or hangs: see its "
-            f"output, then start the job again from the last checkpoint"
+            f"{patience:g} s, got none ({reason}); another rank has died or hangs: see its output, then start the job "
+            f"again from the last checkpoint"
         ) from error
     finally:
-        with contextlib.suppress(RuntimeError):  # a broken group cannot say goodbye
-            dist.destroy_process_group()
+        if not lost:  # to leave a broken group in order can take for ever
+            with contextlib.suppress(RuntimeError):
+                dist.destroy_process_group()
 
 
 def _is_of_the_network(error: RuntimeError) -> bool:
