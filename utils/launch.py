@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from utils import environment
-from utils.experiments import evaluation, fine_tuning, precision, pretraining, sentiment
+from utils.experiments import evaluation, fine_tuning, precision, pretraining, scale, sentiment
 from utils.training import ranks
 
 
@@ -27,6 +27,11 @@ def evaluate_pretrained(options: argparse.Namespace) -> Path:
 def measure_precisions(options: argparse.Namespace) -> Path:
     """Measure training in fp32, bf16 and fp16."""
     return precision.measure_precisions(options.folder)
+
+
+def training_at_scale(options: argparse.Namespace) -> Path:
+    """Measure packing, accumulation, recomputation and compilation."""
+    return scale.measure_scale(options.folder)
 
 
 def fine_tune_curve(options: argparse.Namespace) -> Path:
@@ -47,6 +52,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], Path | None]] = {
     "reviews-bert": functools.partial(pretrain, pretraining.BERT_RECIPE),
     "evaluate-pretrained": evaluate_pretrained,
     "mixed-precision": measure_precisions,
+    "training-at-scale": training_at_scale,
     "fine-tune-curve": fine_tune_curve,
     "sentiment-lora": train_sentiment_adapter,
 }

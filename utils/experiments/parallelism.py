@@ -162,7 +162,8 @@ RUNS = {"data": data_parallel, "tensor": tensor_parallel, "pipeline": pipeline_p
 def largest_difference(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
     """The largest difference between two sets of tensors. Raises: ValueError if their names differ."""
     if found.keys() != expected.keys():
-        raise ValueError(f"expected tensors of the same names, found on one side alone: {sorted(found.keys() ^ expected.keys())}")
+        others = sorted(found.keys() ^ expected.keys())
+        raise ValueError(f"expected tensors of the same names, found on one side alone: {others}")
     return max(float((found[name] - expected[name]).detach().abs().max()) for name in expected)
 
 

@@ -110,11 +110,11 @@ def _read(profiler: profile) -> StepProfile:
         if found.start >= end and found.milliseconds > 0:  # what runs inside another operation is part of it
             spans.append(found)
             end = found.end
-    times, held = _memory(profiler, marks[0])
+    times, held = _memory(profiler, marks[0].name)
     return StepProfile(profiler, phases, spans, times, held)
 
 
-def _memory(profiler: profile, first) -> tuple[list[float], list[int]]:
+def _memory(profiler: profile, first: str) -> tuple[list[float], list[int]]:
     """Milliseconds and bytes from the start of the first phase, after each allocation and release.
 
     They are in the trace that the profiler writes, and nowhere else in its public interface.
@@ -123,7 +123,7 @@ def _memory(profiler: profile, first) -> tuple[list[float], list[int]]:
         path = Path(folder, "trace.json")
         profiler.export_chrome_trace(str(path))
         events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
-    zero = min(event["ts"] for event in events if event.get("name") == first.name)
+    zero = min(event["ts"] for event in events if event.get("name") == first)
     changes = sorted(
         ((event["ts"] - zero) / 1000, event["args"]["Bytes"])
         for event in events
@@ -137,6 +137,19 @@ def _phase_at(moment: float, phases: list[Span]) -> str:
         if moment >= phase.start:
             return phase.phase
     return phases[0].phase
+
+
+def peak_bytes(step: Callable[[], None], device: torch.device) -> int:
+    """Most bytes of tensors that a step holds at once, over those in use when it starts."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        step()
+        return torch.cuda.max_memory_allocated(device) - before
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler, record_function("phase: step"):
+        step()
+    return max(_memory(profiler, "phase: step")[1], default=0)
 
 
 def interleaved_seconds(steps: dict[str, Callable[[int], None]], rounds: int) -> dict[str, list[float]]:
