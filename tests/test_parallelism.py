@@ -28,13 +28,19 @@ def variables():
     return {**found, "PYTHONPATH": os.pathsep.join([str(ROOT), found["PYTHONPATH"]])}
 
 
-def torchrun(n, *arguments, timeout=150):
+def torchrun(n, *arguments):
     """Run the module on n ranks; returns the finished process and its seconds."""
-    launcher = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--local-addr=127.0.0.1", f"--nproc-per-node={n}"]
-    command = [sys.executable, "-m", "torch.distributed.run", *launcher, "-m", MODULE, *map(str, arguments)]
     started = time.monotonic()
-    answer = subprocess.run(command, cwd=ROOT, env=variables(), capture_output=True, text=True, timeout=timeout)
+    answer = parallelism.launch(n, *arguments)
     return answer, time.monotonic() - started
+
+
+@pytest.fixture(autouse=True, scope="module")
+def without_network():
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables().items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture(scope="module")

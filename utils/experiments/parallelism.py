@@ -7,6 +7,7 @@ import argparse
 import dataclasses
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -192,6 +193,15 @@ def lose_a_rank(folder: Path, die_at: int, how: str) -> None:
             print(f"step {record.step}: loss {record.loss:.4f}, checkpoint written", flush=True)
         if record.step == die_at and environment.rank() == environment.world_size() - 1:
             os.kill(os.getpid(), signal.SIGKILL if how == "die" else signal.SIGSTOP)
+
+
+def launch(n: int, *arguments: object, timeout: float = 120.0) -> subprocess.CompletedProcess:
+    """Run this module on n ranks of this machine under `torchrun`, one thread each; returns the finished process."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
+    command = [*torchrun, f"--nproc-per-node={n}", "-m", "utils.experiments.parallelism", *map(str, arguments)]
+    places = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, places))}
+    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=timeout, check=False)
 
 
 def main(argv: list[str] | None = None) -> None:
