@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.autograd.profiler_util import EventList
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from utils.data.batches import Batch
@@ -36,12 +37,13 @@ class Span:
 
 @dataclass(frozen=True)
 class StepProfile:
-    """A profiled step: the profiler itself, the spans, and the bytes of tensors in use after each change.
+    """A profiled step: times by operation, the spans, and the bytes of tensors in use after each change.
 
-    `times` in milliseconds and `bytes` (both of one length) count from the start of the step.
+    `averages` is what the profiler's `key_averages()` gave (the profiler itself holds a hundred times as much). `times`
+    in milliseconds and `bytes` (both of one length) count from the start of the step.
     """
 
-    profiler: profile
+    averages: EventList
     phases: list[Span]
     spans: list[Span]
     times: list[float]
@@ -49,8 +51,7 @@ class StepProfile:
 
     def table(self, rows: int = 10) -> str:
         """The operations that took longest by themselves, as PyTorch's profiler prints them."""
-        averages = self.profiler.key_averages()
-        return averages.table(sort_by="self_cpu_time_total", row_limit=rows, max_name_column_width=42)
+        return self.averages.table(sort_by="self_cpu_time_total", row_limit=rows, max_name_column_width=42)
 
     def bytes_at(self, moment: float) -> int:
         """Bytes in use at a moment, in milliseconds."""
@@ -111,7 +112,7 @@ def _read(profiler: profile) -> StepProfile:
             spans.append(found)
             end = found.end
     times, held = _memory(profiler, marks[0].name)
-    return StepProfile(profiler, phases, spans, times, held)
+    return StepProfile(profiler.key_averages(), phases, spans, times, held)
 
 
 def _memory(profiler: profile, first: str) -> tuple[list[float], list[int]]:
