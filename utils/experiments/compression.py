@@ -33,7 +33,6 @@ QUANTIZATIONS = {
     "int8, zero points": QuantizationConfig(symmetric=False),
     "int8, activations too": QuantizationConfig(activations=8),
     "int4, groups of 64": QuantizationConfig(bits=4, scales=GROUP),
-    "int4, one scale a row": QuantizationConfig(bits=4),
 }
 HEADS_REMOVED = (24, 48)
 Method = Callable[[nn.Module], object]
@@ -93,9 +92,8 @@ def methods(importance: Tensor) -> dict[str, Method]:
     found: dict[str, Method] = {"bf16": lambda model: model.bfloat16()}
     for name, config in QUANTIZATIONS.items():
         found[name] = lambda model, config=config: quantize_model(model, config)
-    for sparsity in (0.3, 0.5, 0.7):
+    for sparsity in (0.3, 0.5):
         found[f"pruned {sparsity:.0%}"] = lambda model, sparsity=sparsity: prune(model, sparsity)
-    found["pruned 50%, each layer"] = lambda model: prune(model, 0.5, "layer")
     found["pruned 2 of 4"] = prune_two_of_four
     for n in HEADS_REMOVED:
         chosen = pruning.least_important(importance, n)

@@ -16,7 +16,6 @@ from utils.data.batches import classification_batches
 from utils.experiments import compression, lottery, precision, students
 from utils.experiments.fine_tuning import (
     ENCODER,
-    SEEDS,
     correct_predictions,
     one_process,
     pack,
@@ -37,8 +36,9 @@ from utils.training.distillation import n_parameters
 
 RESULT = Path(__file__).parent.parent / "assets" / "results" / "compression.json"
 COMMAND = "python -m utils.launch compress"
+SEEDS = (0, 1)
 ROUNDS = 12
-RETRAINED, RETRAIN_STEPS = 0.7, 120
+RETRAINED, RETRAIN_STEPS = 0.5, 60
 LABELS, EPOCHS, LEARNING_RATE = 1000, 2, 2e-3  # of the adapters
 LOTTERY_SEEDS, LOTTERY_ROUNDS = tuple(range(8)), 5
 FOUR_BITS = QuantizationConfig(bits=4, scales=compression.GROUP)

@@ -42,8 +42,12 @@ def prunable(model: nn.Module, targets: tuple[str, ...] = LINEAR_LAYERS) -> dict
 
 def smallest(scores: Tensor, n: int) -> Tensor:
     """True at exactly `n` of the smallest scores, ties by position. Shapes: (N,) -> (N,) bool."""
-    chosen = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
-    chosen[scores.argsort(stable=True)[:n]] = True
+    if n == 0:
+        return torch.zeros_like(scores, dtype=torch.bool)
+    last = scores.kthvalue(n).values  # much faster than sorting millions
+    chosen = scores < last
+    ties = (scores == last).nonzero()[:, 0]
+    chosen[ties[: n - int(chosen.sum())]] = True
     return chosen
 
 
@@ -229,7 +233,7 @@ def remove_heads(model: nn.Module, heads: Mapping[int, Iterable[int]]) -> None:
 
 
 def smaller(layer: nn.Linear, weight: Tensor, bias: Tensor | None) -> nn.Linear:
-    """A linear layer with copies of the given weights, trainable as the old one was. Shapes: weight (O, I), bias (O,)."""
+    """A linear layer with copies of other weights, trainable as the old one was. Shapes: weight (O, I), bias (O,)."""
     new = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta", dtype=weight.dtype)
     new.weight = nn.Parameter(weight.clone(), requires_grad=layer.weight.requires_grad)
     if bias is not None:

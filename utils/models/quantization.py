@@ -62,8 +62,11 @@ def grouped(x: Tensor, scales: str | int) -> Tensor:
 
 
 def to_codes(x: Tensor, scale: Tensor, zero_point: Tensor | int, lowest: int, highest: int) -> Tensor:
-    """The nearest code of each number: round(x / scale) + zero_point, kept between the two ends."""
-    return ((x / scale).round() + zero_point).clamp(lowest, highest)
+    """The nearest code of each number: round(x / scale) + zero_point, kept between the two ends.
+
+    As x times 1 / scale: one division a scale instead of one a number.
+    """
+    return ((x * (1.0 / scale)).round() + zero_point).clamp(lowest, highest)
 
 
 def quantize(x: Tensor, bits: int = 8, scales: str | int = "row", symmetric: bool = True) -> Quantized:
