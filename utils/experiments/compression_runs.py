@@ -39,7 +39,7 @@ COMMAND = "python -m utils.launch compress"
 SEEDS = (0, 1)
 ROUNDS = 12
 RETRAINED, RETRAIN_STEPS = 0.5, 60
-LABELS, EPOCHS, LEARNING_RATE = 1000, 2, 2e-3  # of the adapters
+LABELS, EPOCHS, LEARNING_RATE = 500, 2, 2e-3  # of the adapters
 LOTTERY_SEEDS, LOTTERY_ROUNDS = tuple(range(8)), 5
 FOUR_BITS = QuantizationConfig(bits=4, scales=compression.GROUP)
 PARTS = ("students", "methods", "grid", "adapters", "lottery")

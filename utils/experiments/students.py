@@ -27,7 +27,7 @@ from utils.training.loop import Record, TrainConfig, Trainer
 KINDS = ("hard labels", "teacher", "teacher, unlabeled text")
 LAYERS = range(4)  # of reviews-bert's six
 TEMPERATURE, SOFT_SHARE = 2.0, 0.9
-LEARNING_RATE, STEPS = 3e-4, 200
+LEARNING_RATE, STEPS = 3e-4, 160
 SENTENCE_WORDS = (8, 40)
 
 
