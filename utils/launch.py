@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from utils import environment
-from utils.experiments import evaluation, fine_tuning, precision, pretraining, scale, sentiment
+from utils.experiments import compression_runs, evaluation, fine_tuning, precision, pretraining, scale, sentiment
 from utils.training import ranks
 
 
@@ -46,6 +46,11 @@ def train_sentiment_adapter(options: argparse.Namespace) -> Path:
     return sentiment.sentiment_lora(options.folder)
 
 
+def compress(options: argparse.Namespace) -> Path:
+    """Compress the sentiment model by every method; finished parts are kept."""
+    return compression_runs.compress(options.folder, options.fresh)
+
+
 # A command takes the parsed options and returns where its result is, or None when it was cut short.
 COMMANDS: dict[str, Callable[[argparse.Namespace], Path | None]] = {
     "reviews-gpt": functools.partial(pretrain, pretraining.GPT_RECIPE),
@@ -53,6 +58,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], Path | None]] = {
     "evaluate-pretrained": evaluate_pretrained,
     "mixed-precision": measure_precisions,
     "training-at-scale": training_at_scale,
+    "compress": compress,
     "fine-tune-curve": fine_tune_curve,
     "sentiment-lora": train_sentiment_adapter,
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 from tqdm.auto import tqdm
 
 from utils import environment
@@ -144,7 +145,9 @@ def matrix_speed(sizes: Iterable[int], device: torch.device, repeats: int = 5) -
     return found
 
 
-def saved_bytes(model: GPT, batch: batches.Batch, precision: str) -> int:
+def saved_bytes(
+    model: nn.Module, batch: batches.Batch, precision: str, objective: objectives.Objective = objectives.next_token
+) -> int:
     """Bytes that autograd keeps between forward and backward, parameters themselves not counted."""
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept: dict[int, int] = {}
@@ -160,7 +163,7 @@ def saved_bytes(model: GPT, batch: batches.Batch, precision: str) -> int:
     batch = {name: tensor.to(device) for name, tensor in batch.items()}
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            loss, _ = objectives.next_token(model, batch)
+            loss, _ = objective(model, batch)
     total = sum(kept.values())
     del loss  # until here it held the tensors, so that no address was given out twice
     return total

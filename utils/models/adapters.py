@@ -5,6 +5,7 @@ Letters in shape comments: r rank, D_in and D_out the widths of the wrapped laye
 
 import fnmatch
 import hashlib
+import itertools
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -17,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from utils.models.pretrained import load_weights
+from utils.models.quantization import QuantizedLinear
 
 
 class AdapterError(ValueError):
@@ -54,17 +56,18 @@ class LoRAConfig:
 class LoRALinear(nn.Module):
     """A linear layer with a low-rank change beside it: x W^T + b + (alpha / r) (x A^T) B^T.
 
-    A starts at random and B at zero, so that the layer starts as it was. W and b are frozen.
+    A starts at random and B at zero, so that the layer starts as it was. W and b are frozen; W may be quantized.
     Shapes: x (..., D_in) -> (..., D_out), A (r, D_in), B (D_out, r).
-    Source: Hu et al. 2022, equation 3.
+    Source: Hu et al. 2022, equation 3; Dettmers et al. 2023, equation 5 for a quantized W.
     """
 
-    def __init__(self, base: nn.Linear, config: LoRAConfig) -> None:
+    def __init__(self, base: nn.Linear | QuantizedLinear, config: LoRAConfig) -> None:
         super().__init__()
         self.base = base.requires_grad_(False)
         self.scale = config.alpha / config.rank
-        self.A = nn.Parameter(torch.empty(config.rank, base.in_features, device=base.weight.device))
-        self.B = nn.Parameter(torch.zeros(base.out_features, config.rank, device=base.weight.device))
+        device = next(itertools.chain(base.parameters(), base.buffers())).device
+        self.A = nn.Parameter(torch.empty(config.rank, base.in_features, device=device))
+        self.B = nn.Parameter(torch.zeros(base.out_features, config.rank, device=device))
         nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))  # as nn.Linear starts its own weight
         self.dropout = nn.Dropout(config.dropout)
         self.unmerged_weight: Tensor | None = None
@@ -86,7 +89,14 @@ class LoRALinear(nn.Module):
 
     @torch.no_grad()
     def merge(self) -> None:
-        """Add the change to the base's weight: from now on the layer costs what it cost without an adapter."""
+        """Add the change to the base's weight: from now on the layer costs what it cost without an adapter.
+
+        Raises: ValueError for a quantized base, whose levels cannot hold the sum.
+        """
+        if isinstance(self.base, QuantizedLinear):
+            raise ValueError(
+                "merge: expected base weights in floating point, got quantized ones; keep the adapter beside them"
+            )
         if not self.merged:
             self.unmerged_weight = self.base.weight.clone()
             self.base.weight += self.change()
@@ -106,7 +116,8 @@ def add_lora(model: nn.Module, config: LoRAConfig, also_train: tuple[str, ...] =
     Returns the names of the adapted layers. Raises: ValueError if no linear layer matches, or one has an adapter; the
     model is then as it was.
     """
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    kinds = (nn.Linear, QuantizedLinear)
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
     chosen = [name for name in layers if any(fnmatch.fnmatchcase(name, pattern) for pattern in config.targets)]
     if any(isinstance(module, LoRALinear) for module in model.modules()):
         raise ValueError("add_lora: expected a model without adapters, got one that has them; start from the base")
@@ -133,15 +144,26 @@ def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
 
 
 def merge(model: nn.Module) -> None:
-    """Merge every adapter of a model into its weights."""
-    for layer in lora_layers(model).values():
-        layer.merge()
+    """Merge every adapter of a model into its weights. Raises: ValueError for a quantized base; nothing is merged."""
+    for layer in sorted(lora_layers(model).values(), key=lambda layer: isinstance(layer.base, nn.Linear)):
+        layer.merge()  # a quantized base comes first and refuses
 
 
 def unmerge(model: nn.Module) -> None:
     """Take every adapter of a model out of its weights again."""
     for layer in lora_layers(model).values():
         layer.unmerge()
+
+
+def fold(model: nn.Module) -> None:
+    """Merge every adapter and put plain linear layers back in their places: a model without adapters, for good.
+
+    Raises: ValueError for a model without adapters, or with a quantized base; the model is then as it was.
+    """
+    merge(model)
+    for name, layer in lora_layers(model).items():
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, layer.base)
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
@@ -157,12 +179,13 @@ def adapter_weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def base_fingerprint(model: nn.Module, without: tuple[str, ...]) -> str:
-    """Hash of the names, shapes and fp32 bytes of a model's parameters, but for those named in `without`.
+    """Hash of the names, shapes and fp32 bytes of a model's parameters and buffers, but for those named in `without`.
 
     The same for a model before and after `add_lora`.
     """
     digest = hashlib.sha256()
-    named = {name.replace(".base.", "."): p for name, p in model.named_parameters() if name not in without}
+    tensors = itertools.chain(model.named_parameters(), model.named_buffers())
+    named = {name.replace(".base.", "."): p for name, p in tensors if name not in without}
     for name in sorted(named):
         tensor = named[name].detach().cpu().float().contiguous()
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
@@ -208,6 +231,9 @@ def load_adapter(folder: Path, model: nn.Module) -> LoRAConfig:
             f"expected the adapter.json of a saved adapter in {folder}, got: {error!r}; save it again with save_adapter"
         ) from error
     parameters = dict(model.named_parameters())
+    for name, layer in model.named_modules():
+        if isinstance(layer, QuantizedLinear):
+            parameters[f"{name}.weight"] = torch.empty(layer.out_features, layer.in_features, device="meta")
     extra = tuple(name for name in weights if not name.endswith((".A", ".B")))
     problems = [f"{name}: no such parameter" for name in extra if name not in parameters]
     problems += [
