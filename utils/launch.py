@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from utils import environment
-from utils.experiments import evaluation, fine_tuning, precision, pretraining, sentiment
+from utils.experiments import evaluation, fine_tuning, panel, precision, pretraining, sentiment
 
 
 def pretrain(recipe: pretraining.Recipe, options: argparse.Namespace) -> Path | None:
@@ -21,6 +21,11 @@ def pretrain(recipe: pretraining.Recipe, options: argparse.Namespace) -> Path | 
 def evaluate_pretrained(options: argparse.Namespace) -> Path:
     """Evaluate the shipped models on the held-out reviews."""
     return evaluation.evaluate_pretrained(options.folder)
+
+
+def evaluate_panel(options: argparse.Namespace) -> Path:
+    """Ask every model of the course the same questions."""
+    return panel.evaluate_panel(options.folder)
 
 
 def measure_precisions(options: argparse.Namespace) -> Path:
@@ -45,6 +50,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], Path | None]] = {
     "reviews-gpt": functools.partial(pretrain, pretraining.GPT_RECIPE),
     "reviews-bert": functools.partial(pretrain, pretraining.BERT_RECIPE),
     "evaluate-pretrained": evaluate_pretrained,
+    "evaluate-panel": evaluate_panel,
     "mixed-precision": measure_precisions,
     "fine-tune-curve": fine_tune_curve,
     "sentiment-lora": train_sentiment_adapter,
