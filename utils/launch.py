@@ -24,8 +24,8 @@ def evaluate_pretrained(options: argparse.Namespace) -> Path:
 
 
 def evaluate_panel(options: argparse.Namespace) -> Path:
-    """Ask every model of the course the same questions."""
-    return panel.evaluate_panel(options.folder)
+    """Ask every model of the course the same questions; models asked before are kept."""
+    return panel.evaluate_panel(options.folder, options.fresh)
 
 
 def measure_precisions(options: argparse.Namespace) -> Path:

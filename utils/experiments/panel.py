@@ -143,7 +143,8 @@ def choose_causally(model: GPT | NGramModel, tokenizer: Tokenizer, choice: tasks
             return [model.log_probs(ids) for ids in arrays]
         return document_log_probs(model, arrays, separator)
 
-    spaced = [f" {option}" if context else option for context, option in each_option(choice)]
+    rows = zip(choice.contexts, choice.options, strict=True)
+    spaced = [f" {option}" if context else option for context, both in rows for option in both]
     options = [encoding.ids for encoding in tokenizer.encode_batch_fast(spaced)]
     scores = np.array([row.sum() for row in log_probs(options)])
     if any(choice.contexts):
@@ -153,34 +154,38 @@ def choose_causally(model: GPT | NGramModel, tokenizer: Tokenizer, choice: tasks
     return scores.reshape(-1, 2)
 
 
-def each_option(choice: tasks.Choice) -> list[tuple[str, str]]:
-    """Every option with its context, the two of one example behind one another: 2 N pairs."""
-    rows = zip(choice.contexts, choice.options, strict=True)
-    return [(context, option) for context, options in rows for option in options]
-
-
 @torch.inference_mode()
 def choose_with_masks(model: BERT, tokenizer: Tokenizer, choice: tasks.Choice) -> np.ndarray:
-    """Scores (N, 2): the sum of each token's log-probability with that token masked; with a context, "it follows".
+    """Scores (N, 2) of the options: log P of the tokens in which they differ, all of those masked; with a context, how
+    much likelier "it follows" is than "it does not".
 
-    Source: Salazar et al. 2020, section 2.1 (pseudo-log-likelihood); Devlin et al. 2019, section 3.1 (next sentence).
+    Source: Devlin et al. 2019, section 3.1: the model's own two tasks.
     """
     mask, device = tokenizer.token_to_id("[MASK]"), next(model.parameters()).device
     scores = []
-    for context, option in each_option(choice):
-        encoding = tokenizer.encode(context, option) if context else tokenizer.encode(option)
-        ids = torch.tensor([encoding.ids], device=device)
-        if context:
-            hidden = model.encode(ids, segment_ids=torch.tensor([encoding.type_ids], device=device))
-            follows, not_follows = model.next_sentence_logits(hidden)[0].tolist()
-            scores.append(follows - not_follows)
-            continue
-        places = torch.arange(1, ids.shape[1] - 1, device=device)  # between [CLS] and [SEP]
-        rows = ids.repeat(len(places), 1)
-        rows[places - 1, places] = mask
-        hidden = model.encode(rows)[places - 1, places]
-        scores.append(-F.cross_entropy(model.word_logits(hidden), ids[0, places], reduction="sum").item())
+    for context, options in zip(choice.contexts, choice.options, strict=True):
+        encodings = [tokenizer.encode(context, option) if context else tokenizer.encode(option) for option in options]
+        for encoding, other in zip(encodings, reversed(encodings), strict=True):
+            ids = torch.tensor([encoding.ids], device=device)
+            if context:
+                hidden = model.encode(ids, segment_ids=torch.tensor([encoding.type_ids], device=device))
+                follows, not_follows = model.next_sentence_logits(hidden)[0].tolist()
+                scores.append(follows - not_follows)
+                continue
+            span = differing_span(encoding.ids, other.ids)
+            masked = ids.clone()
+            masked[0, span] = mask
+            logits = model.word_logits(model.encode(masked)[0, span])
+            scores.append(-F.cross_entropy(logits, ids[0, span], reduction="sum").item())
     return np.array(scores).reshape(-1, 2)
+
+
+def differing_span(ids: Sequence[int], other: Sequence[int]) -> slice:
+    """Where a list differs from another: all but their common beginning and their common end."""
+    shorter = min(len(ids), len(other))
+    begin = next((i for i in range(shorter) if ids[i] != other[i]), shorter)
+    end = next((i for i in range(shorter - begin) if ids[-1 - i] != other[-1 - i]), shorter - begin)
+    return slice(begin, len(ids) - end)
 
 
 def chosen(scores: np.ndarray, seed: int = SEED) -> np.ndarray:
@@ -246,10 +251,10 @@ def contestant(name: str, chooses: bool, n_counted: int | None) -> tuple[Callabl
     )
 
 
-def evaluate_panel(folder: Path | None = None) -> Path:
-    """Every model on every task; writes `panel.json` and returns its path."""
+def evaluate_panel(folder: Path | None = None, fresh: bool = False) -> Path:
+    """Every model on every task; writes `panel.json` and returns its path. Models that are in the file are kept."""
     one_process("evaluate-panel")
-    began, path = time.perf_counter(), (folder or RESULT.parent) / RESULT.name
+    path = (folder or RESULT.parent) / RESULT.name
     result = {
         "command": COMMAND,
         "seed": SEED,
@@ -259,12 +264,17 @@ def evaluate_panel(folder: Path | None = None) -> Path:
         "n_train": N_TRAIN,
         "n_test": N_TEST,
     }
-    result["right"] = {}
+    sizes = ("seed", "n_train", "n_test")
+    earlier = json.loads(path.read_text(encoding="utf-8")) if path.is_file() and not fresh else {}
+    same = all(earlier.get(name) == result[name] for name in sizes)
+    result |= {name: earlier[name] for name in ("minutes", "right")} if same else {"minutes": 0.0, "right": {}}
     write(path, result)  # a folder that cannot be written to is found out before the work, not after
-    for name in MODELS:
+    done = {model for rows in result["right"].values() for model in rows}
+    for name in [name for name in MODELS if name not in done]:
+        began = time.perf_counter()
         for task, row in right_answers([name]).items():
             result["right"].setdefault(task, {}).update({model: pack(right) for model, right in row.items()})
-        result["minutes"] = round((time.perf_counter() - began) / 60, 1)
+        result["minutes"] = round(result["minutes"] + (time.perf_counter() - began) / 60, 1)
         write(path, result)
     return path
 
