@@ -14,12 +14,15 @@ from utils.metrics.classification import (
     accuracy,
     confusion_matrix,
     expected_calibration_error,
+    fit_temperature,
     precision_recall_f1,
     reliability_bins,
 )
 from utils.metrics.intervals import (
     Interval,
+    bootstrap,
     bootstrap_mean,
+    holm,
     mcnemar_exact,
     paired_bootstrap_accuracy,
     paired_bootstrap_ratio,
@@ -87,6 +90,55 @@ def test_an_empty_bin_is_nan_and_costs_nothing():
     bins = reliability_bins([0.95, 0.95], [True, False])
     assert np.isnan(bins.accuracy[0]) and bins.counts[9] == 2
     assert expected_calibration_error([0.95, 0.95], [True, False]) == pytest.approx(0.45)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 7])
+def test_temperature_equals_newtons_method(n_classes):
+    generator = np.random.default_rng(n_classes)
+    logits = generator.normal(size=(431, n_classes))
+    shares = scipy.special.softmax(logits, axis=1)
+    targets = np.array([generator.choice(n_classes, p=row) for row in shares])
+    found = fit_temperature(3 * logits, targets)  # the truth is about 3: the logits were blown up by it
+    log_t = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    for _ in range(40):  # Newton's steps, both derivatives by autograd
+        scaled = torch.from_numpy(3 * logits) / log_t.exp()
+        loss = torch.nn.functional.cross_entropy(scaled, torch.from_numpy(targets))
+        (slope,) = torch.autograd.grad(loss, log_t, create_graph=True)
+        (curvature,) = torch.autograd.grad(slope, log_t)
+        log_t = (log_t - (slope / curvature.abs()).clamp(-0.3, 0.3)).detach().requires_grad_()
+    assert abs(slope) < 1e-12
+    assert found == pytest.approx(log_t.exp().item(), rel=1e-9)
+    assert 2 < found < 4.5
+    assert fit_temperature(logits + 7, targets) == pytest.approx(found / 3, rel=1e-6)
+
+
+def test_temperature_at_its_ends():
+    assert fit_temperature([[0.0, 1.0], [2.0, 0.0]], [1, 0]) == pytest.approx(0.01)  # all right: ever surer
+    assert fit_temperature([[0.0, 1.0], [2.0, 0.0]], [0, 1]) == pytest.approx(100)  # all wrong: ever less sure
+    assert 0.01 <= fit_temperature([[1.0, 1.0]], [0]) <= 100.001  # nothing to choose
+
+
+def test_holm_equals_its_definition_step_by_step():
+    generator = np.random.default_rng(0)
+    for size in (1, 2, 5, 9):
+        p_values = generator.random(size) ** 3
+        for level in (0.01, 0.05, 0.2, 0.5):
+            rejected = set()
+            for step, i in enumerate(np.argsort(p_values)):  # stop at the first that is not small enough
+                if p_values[i] > level / (size - step):
+                    break
+                rejected.add(int(i))
+            assert set(np.flatnonzero(holm(p_values) <= level).tolist()) == rejected
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
+
+
+def test_bootstrap_takes_any_statistic():
+    values = np.random.default_rng(0).normal(size=57)
+    median = bootstrap(lambda rows: np.median(values[rows], axis=-1), 57, n_resamples=5000)
+    theirs = scipy.stats.bootstrap((values,), np.median, n_resamples=5000, method="percentile", rng=1)
+    assert median.estimate == np.median(values)
+    assert median.low == pytest.approx(theirs.confidence_interval.low, abs=0.1)
+    assert median.high == pytest.approx(theirs.confidence_interval.high, abs=0.1)
 
 
 def test_perplexity_and_bits_per_byte():
@@ -245,6 +297,13 @@ def test_lists_arrays_and_tensors_are_alike():
         (lambda: paired_bootstrap_ratio([1, 2], [1, 2], [-1, 2]), "at least 0"),
         (lambda: paired_bootstrap_accuracy([0.5], [1]), "True and False only"),
         (lambda: mcnemar_exact([1, 0], [1]), "equal lengths"),
+        (lambda: bootstrap(np.mean, 0), "n must be at least 1"),
+        (lambda: holm([0.2, 1.2]), "lie in"),
+        (lambda: holm([]), "at least one number"),
+        (lambda: fit_temperature([1.0, 2.0], [0, 1]), "shape \\(N, C\\)"),
+        (lambda: fit_temperature([[1.0, math.inf]], [0]), "finite"),
+        (lambda: fit_temperature([[1.0, 2.0]], [2]), "from 0 to 1, got 2"),
+        (lambda: fit_temperature([[1.0, 2.0]], [0, 1]), "as many predictions"),
     ],
 )
 def test_bad_input_gets_one_clear_error(call, match):

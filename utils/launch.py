@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from utils import environment
-from utils.experiments import compression_runs, evaluation, fine_tuning, precision, pretraining, scale, sentiment
+from utils.experiments import compression_runs, evaluation, fine_tuning, panel, precision, pretraining, scale, sentiment
 from utils.training import ranks
 
 
@@ -22,6 +22,11 @@ def pretrain(recipe: pretraining.Recipe, options: argparse.Namespace) -> Path | 
 def evaluate_pretrained(options: argparse.Namespace) -> Path:
     """Evaluate the shipped models on the held-out reviews."""
     return evaluation.evaluate_pretrained(options.folder)
+
+
+def evaluate_panel(options: argparse.Namespace) -> Path:
+    """Ask every model of the course the same questions; models asked before are kept."""
+    return panel.evaluate_panel(options.folder, options.fresh)
 
 
 def measure_precisions(options: argparse.Namespace) -> Path:
@@ -56,6 +61,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], Path | None]] = {
     "reviews-gpt": functools.partial(pretrain, pretraining.GPT_RECIPE),
     "reviews-bert": functools.partial(pretrain, pretraining.BERT_RECIPE),
     "evaluate-pretrained": evaluate_pretrained,
+    "evaluate-panel": evaluate_panel,
     "mixed-precision": measure_precisions,
     "training-at-scale": training_at_scale,
     "compress": compress,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
+from scipy.optimize import brentq
+from scipy.special import softmax
 
 
 class PrecisionRecallF1(NamedTuple):
@@ -127,6 +130,31 @@ def expected_calibration_error(confidences, correct, n_bins: int = 10) -> float:
     bins = reliability_bins(confidences, correct, n_bins)
     gaps = np.abs(bins.accuracy - bins.confidence)
     return float(np.nansum(bins.counts * gaps) / bins.counts.sum())
+
+
+def fit_temperature(logits, targets) -> float:
+    """The temperature T that makes softmax(logits / T) fit best: the smallest mean negative log-likelihood.
+
+    logits: (N, C), of examples that the model was not trained on. targets: (N,) class numbers. T lies in [0.01, 100].
+    T above 1 makes the model less sure, below 1 surer; no prediction changes.
+    Raises: ValueError for shapes that do not fit, logits that are not finite, or what is not a class number.
+    Source: Guo et al. (2017), section 4.2, equation 9.
+    """
+    logits = np.asarray(logits, dtype=np.float64)
+    if logits.ndim != 2 or not np.isfinite(logits).all():
+        raise ValueError(f"expected finite logits of shape (N, C), got shape {logits.shape}")
+    targets, _ = _class_numbers(targets, logits.argmax(axis=1), logits.shape[1])
+    rows = np.arange(len(targets))
+
+    def slope(log_temperature: float) -> float:
+        """The loss by 1 / T: it rises with 1 / T, so that it has one zero at most."""
+        probs = softmax(logits / math.exp(log_temperature), axis=1)
+        return float(np.mean((probs * logits).sum(axis=1) - logits[rows, targets]))
+
+    limit = math.log(100)
+    if slope(-limit) * slope(limit) >= 0:  # every prediction right, or worse than chance: the best T lies at an end
+        return math.exp(-limit if slope(limit) < 0 else limit)
+    return math.exp(brentq(slope, -limit, limit, xtol=1e-12))
 
 
 def _divide(numerators, denominators):

@@ -1,4 +1,4 @@
-"""How sure we are of a measured number: bootstrap, Wilson and Student intervals, and McNemar's test."""
+"""How sure we are of a measured number: bootstrap, Wilson and Student intervals, McNemar's test, Holm's steps."""
 
 from __future__ import annotations
 
@@ -44,6 +44,34 @@ class McNemar(NamedTuple):
     p_value: float
 
 
+def bootstrap(
+    statistic: Callable[[np.ndarray], np.ndarray],
+    n: int,
+    *,
+    level: float = 0.95,
+    n_resamples: int = 10_000,
+    generator: np.random.Generator | int = 0,
+) -> Interval:
+    """Percentile bootstrap interval of any statistic of `n` independent examples, rows drawn with replacement.
+
+    statistic: row numbers (..., n) -> values (...), such as the BLEU of the counts in those rows. A draw for which it
+    is undefined (NaN) is left out. For a paired comparison, let it return the difference of two systems on the rows.
+    Raises: ValueError for a level or a number of resamples out of range, or n below 1.
+    Source: Efron & Tibshirani (1993), chapter 13; Koehn (2004) for corpus scores.
+    """
+    _check_level(level)
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
+    if n_resamples < 100:
+        raise ValueError(f"n_resamples must be at least 100 for the ends to mean something, got {n_resamples}")
+    generator = np.random.default_rng(generator)
+    at_once = max(1, _DRAWS_AT_ONCE // n)
+    sizes = [min(at_once, n_resamples - done) for done in range(0, n_resamples, at_once)]
+    values = np.concatenate([statistic(generator.integers(n, size=(size, n))) for size in sizes])
+    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(statistic(np.arange(n))), float(low), float(high), level)
+
+
 def bootstrap_mean(
     values, *, level: float = 0.95, n_resamples: int = 10_000, generator: np.random.Generator | int = 0
 ) -> Interval:
@@ -54,7 +82,13 @@ def bootstrap_mean(
     Source: Efron & Tibshirani (1993), chapter 13.
     """
     (values,) = _samples(values=values)
-    return _percentile(lambda rows: values[rows].mean(axis=-1), len(values), level, n_resamples, generator)
+    return bootstrap(
+        lambda rows: values[rows].mean(axis=-1),
+        len(values),
+        level=level,
+        n_resamples=n_resamples,
+        generator=generator,
+    )
 
 
 def student_mean(values, *, level: float = 0.95) -> Interval:
@@ -117,7 +151,7 @@ def paired_bootstrap_ratio(
         with np.errstate(invalid="ignore", divide="ignore"):  # a draw of nothing but zeros has no ratio
             return a[rows].sum(-1) / d[rows].sum(-1) - b[rows].sum(-1) / e[rows].sum(-1)
 
-    return _percentile(statistic, len(a), level, n_resamples, generator)
+    return bootstrap(statistic, len(a), level=level, n_resamples=n_resamples, generator=generator)
 
 
 def paired_bootstrap_accuracy(
@@ -153,19 +187,20 @@ def mcnemar_exact(correct_a, correct_b) -> McNemar:
     return McNemar(only_a, only_b, min(1.0, 2 * tail / 2**n))
 
 
-def _percentile(
-    statistic: Callable, n: int, level: float, n_resamples: int, generator: np.random.Generator | int
-) -> Interval:
-    """The interval of a statistic that takes row numbers (..., n) to values (...), over rows drawn with replacement."""
-    _check_level(level)
-    if n_resamples < 100:
-        raise ValueError(f"n_resamples must be at least 100 for the ends to mean something, got {n_resamples}")
-    generator = np.random.default_rng(generator)
-    at_once = max(1, _DRAWS_AT_ONCE // n)
-    sizes = [min(at_once, n_resamples - done) for done in range(0, n_resamples, at_once)]
-    values = np.concatenate([statistic(generator.integers(n, size=(size, n))) for size in sizes])
-    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(statistic(np.arange(n))), float(low), float(high), level)
+def holm(p_values) -> np.ndarray:
+    """P-values (K,) of K tests, adjusted so that the chance of even one false alarm stays below the level: Holm's way.
+
+    The smallest is multiplied by K, the next by K - 1, ...; none gets smaller than one before it, or larger than 1.
+    Raises: ValueError for no p-values, or one outside [0, 1].
+    Source: Holm (1979).
+    """
+    (p_values,) = _samples(p_values=p_values)
+    if not np.all((p_values >= 0) & (p_values <= 1)):
+        raise ValueError(f"p-values lie in [0, 1], got {p_values.min()} to {p_values.max()}")
+    order = np.argsort(p_values)
+    adjusted = np.empty_like(p_values)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1)))
+    return adjusted
 
 
 def _check_level(level: float) -> None:

@@ -89,7 +89,7 @@ def predict_probs(
     was_training = model.training
     model.eval()
     try:
-        logits = _by_length(model, model, encode_texts(tokenizer, texts, max_length), _pad_id(tokenizer), batch_size)
+        logits = run_by_length(model, model, encode_texts(tokenizer, texts, max_length), _pad_id(tokenizer), batch_size)
     finally:
         model.train(was_training)
     return logits.softmax(dim=-1)
@@ -111,7 +111,7 @@ def sentence_embeddings(
     was_training = encoder.training
     encoder.eval()
     try:
-        return _by_length(embed, encoder, encode_texts(tokenizer, texts, max_length), _pad_id(tokenizer), batch_size)
+        return run_by_length(embed, encoder, encode_texts(tokenizer, texts, max_length), _pad_id(tokenizer), batch_size)
     finally:
         encoder.train(was_training)
 
@@ -124,7 +124,7 @@ def _pad_id(tokenizer: Tokenizer) -> int:
     return pad_id
 
 
-def _by_length(run, model: nn.Module, sequences: list[list[int]], pad_id: int, batch_size: int) -> Tensor:
+def run_by_length(run, model: nn.Module, sequences: list[list[int]], pad_id: int, batch_size: int) -> Tensor:
     """`run(input_ids, attention_mask)` over all sequences, shortest first; the rows come back in the given order."""
     device = next(model.parameters()).device
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
