@@ -59,6 +59,12 @@ def test_cached_logits_equal_uncached_token_for_token(gpt, pieces):
 
 
 @torch.inference_mode()
+def test_the_last_logits_alone_equal_the_last_of_all(gpt):
+    input_ids = tokens(2, 19)
+    torch.testing.assert_close(gpt(input_ids, last_only=True), gpt(input_ids)[:, -1:], rtol=0, atol=1e-5)
+
+
+@torch.inference_mode()
 def test_greedy_generation_with_the_cache_picks_the_same_tokens(gpt):
     input_ids, cache = tokens(1, 3), KVCache()
     fresh = input_ids

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from utils.models.attention import KVCache
 from utils.models.memory_layout import generating
+from utils.models.transformer import GPT
 
 
 def scale_by_temperature(logits: Tensor, temperature: float) -> Tensor:
@@ -211,7 +212,8 @@ def generate(
     check("generate", problems + ([] if attention_mask is None else problems_of_mask(input_ids, attention_mask)))
     B, T = input_ids.shape
     ids = torch.cat([input_ids, input_ids.new_zeros(B, max_new_tokens)], dim=1)
-    options = {}
+    options = {"last_only": True} if isinstance(model, GPT) else {}
+    mask = None
     if attention_mask is not None and not attention_mask.all():
         options["first_position"] = attention_mask.sum(dim=1) - T
         mask = torch.cat([attention_mask.bool(), torch.ones_like(ids[:, T:], dtype=torch.bool)], dim=1)
@@ -220,7 +222,7 @@ def generate(
     ended = torch.zeros(B, 1, dtype=torch.bool, device=ids.device)
     with generating(model, max_new_tokens if use_cache else 0):
         for end in range(T, T + max_new_tokens):
-            if options:
+            if mask is not None:
                 options["attention_mask"] = mask[:, :end]
             fed = ids[:, len(cache) : end] if use_cache else ids[:, :end]
             logits = model(fed, cache=cache, **options)[:, -1]  # (B, V)

@@ -137,13 +137,16 @@ class GPT(nn.Module):
         cache: KVCache | None = None,
         targets: Tensor | None = None,
         first_position: Tensor | None = None,
+        last_only: bool = False,
     ) -> Tensor:
         """Logits of the next token at every position; with `targets` (B, T) instead the summed loss in nats.
 
+        With `last_only` those of the last position alone (B, 1, V): all that generation needs of a long prompt.
         With a cache, `attention_mask` (B, S) covers its tokens too. Rows padded on the left begin at `first_position`
         (B,), minus the number of padded tokens, so that their first real token stands at 0.
         """
         hidden, _ = self.transformer(input_ids, attention_mask, cache=cache, first_position=first_position)
+        hidden = hidden[:, -1:] if last_only else hidden
         head = self.transformer.token_embedding.weight if self.config.tied else self.head.weight
         if targets is None:
             return F.linear(hidden, head)

@@ -81,10 +81,11 @@ function render({ model, el }) {
       const kind = `${node.fate}${best.has(node.index) ? " best" : ""}`;
       back.push(draw("path", { class: `edge ${kind}`, d: `M${px} ${py}C${px + 8} ${py} ${x - 8} ${y + 11} ${x} ${y + 11}` }));
       const label = word(node.token);
+      const most = node.logProb > -9.95 ? 8 : 7;
       front.push(draw("g", { class: `node ${kind}` },
         draw("title", {}, `${wordsOf(state.nodes, node)}: ${node.logProb.toFixed(3)} nats, ${node.fate}`),
         draw("rect", { x, y, width: BOX, height: 22, rx: 4 }),
-        draw("text", { x: x + 5, y: y + 15 }, label.length > 8 ? `${label.slice(0, 7)}…` : label),
+        draw("text", { x: x + 5, y: y + 15 }, label.length > most ? `${label.slice(0, most - 1)}…` : label),
         draw("text", { class: "number", x: x + BOX - 4, y: y + 15, "text-anchor": "end" }, node.logProb.toFixed(1))));
     }
     const heads = Array.from({ length: now }, (_, i) => draw("text", { x: START + i * COLUMN + BOX / 2, y: 12, "text-anchor": "middle" }, `step ${i + 1}`));
