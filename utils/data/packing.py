@@ -33,7 +33,7 @@ def first_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     """Rows of items, longest items first, each in the first row that has room; at most 11/9 of the best possible + 1.
 
     Raises: ValueError for an item that is longer than a row.
-    Source: Johnson 1973, "Near-Optimal Bin Packing Algorithms" (first fit decreasing).
+    Source: Johnson 1973, "Near-Optimal Bin Packing Algorithms" (first fit decreasing); Yue 1991 for the bound.
     """
     longest = max(lengths, default=0)
     if longest > capacity:

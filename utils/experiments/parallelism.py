@@ -195,7 +195,7 @@ def lose_a_rank(folder: Path, die_at: int, how: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL if how == "die" else signal.SIGSTOP)
 
 
-def launch(n: int, *arguments: object, timeout: float = 120.0) -> subprocess.CompletedProcess:
+def launch(n: int, *arguments: object, timeout: float = 300.0) -> subprocess.CompletedProcess:
     """Run this module on n ranks of this machine under `torchrun`, one thread each; returns the finished process."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
     command = [*torchrun, f"--nproc-per-node={n}", "-m", "utils.experiments.parallelism", *map(str, arguments)]

@@ -14,10 +14,12 @@ def timeline(
     x_title: str = "time (milliseconds)",
     height: int | None = None,
     colors: Mapping[str, int] | None = None,
+    gap: float = 0.0,
 ) -> Figure:
     """Bars from start to end, in one lane a key; each bar is (name, start, end) and tells its name when pointed at.
 
-    `colors` gives a name its place in the palette, and a legend; names without one take their lane's.
+    `colors` gives a name its place in the palette, and a legend; names without one take their lane's. Bars are drawn
+    shorter by `gap`, so that neighbors are told apart.
     Raises ValueError when there is no lane, no bar at all, or a bar that ends before it starts.
     """
     names = list(some("lanes", lanes))
@@ -34,7 +36,7 @@ def timeline(
             groups.setdefault(group, []).append((lane, name, start, end))
     for (place, label), bars in groups.items():
         figure.add_bar(
-            y=[html.escape(lane) for lane, *_ in bars], x=[end - start for *_, start, end in bars],
+            y=[html.escape(lane) for lane, *_ in bars], x=[max(end - start - gap, 0.0) for *_, start, end in bars],
             base=[start for _, _, start, _ in bars], orientation="h", name=label, showlegend=bool(label),
             marker={"color": style(place)[0], "line": {"width": 0}},
             text=[html.escape(name) for _, name, _, _ in bars], textposition="none",

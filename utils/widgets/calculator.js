@@ -80,7 +80,7 @@ function render({ model, el }) {
 
   const which = choose("Model", models.map(({ name }, i) => [i, name]), () => { length.limit(Math.log2(chosen().context_length)); move(); });
   const chosen = () => models[Number(which.input.value)];
-  const rows = slider("Rows a device", { min: 0, max: 8, value: 3, shown: power(2), onmove: move });
+  const rows = slider("Rows a device", { min: 0, max: 10, value: 3, shown: power(2), onmove: move });
   const length = slider("Tokens a row", { min: 3, max: Math.log2(models[0].context_length), value: Math.log2(models[0].context_length), shown: power(2), onmove: move });
   const precision = choose("Precision", [["fp32", "fp32"], ["bf16", "bf16 (autocast)"]], move);
   const recomputing = make("input", { type: "checkbox", "aria-label": "Recompute activations", onchange: move });
