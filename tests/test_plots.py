@@ -7,6 +7,7 @@ import torch
 
 from utils.plots import charts
 from utils.plots.figure import Figure
+from utils.plots.timeline import timeline
 
 
 def test_lines_take_tensors_and_keep_values():
@@ -117,3 +118,15 @@ def test_page_colours_are_left_to_the_theme():
 def test_bad_input_is_one_clear_error(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_timeline_draws_each_bar_where_and_as_long_as_it_was():
+    lanes = {"a": [("mm", 0.0, 2.0), ("add", 2.5, 3.0)], "b": [("mm", 1.0, 4.0)]}
+    figure = timeline(lanes, alt="Three bars.", colors={"mm": 1})
+    drawn = {(y, name, base, x) for trace in figure.data
+             for y, name, base, x in zip(trace.y, trace.text, trace.base, trace.x, strict=True)}
+    assert drawn == {("a", "mm", 0.0, 2.0), ("a", "add", 2.5, 0.5), ("b", "mm", 1.0, 3.0)}
+    assert [trace.name for trace in figure.data if trace.showlegend] == ["mm"]
+    for wrong in ({}, {"a": []}, {"a": [("mm", 2.0, 1.0)]}):
+        with pytest.raises(ValueError, match="lanes"):
+            timeline(wrong, alt="Nothing.")

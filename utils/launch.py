@@ -1,16 +1,17 @@
 """The named commands: `python -m utils.launch NAME`, and under `torchrun -m utils.launch NAME` on many processes."""
 
 import argparse
+import contextlib
 import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 
 from utils import environment
-from utils.experiments import evaluation, fine_tuning, precision, pretraining, sentiment
+from utils.experiments import evaluation, fine_tuning, precision, pretraining, scale, sentiment
+from utils.training import ranks
 
 
 def pretrain(recipe: pretraining.Recipe, options: argparse.Namespace) -> Path | None:
@@ -26,6 +27,11 @@ def evaluate_pretrained(options: argparse.Namespace) -> Path:
 def measure_precisions(options: argparse.Namespace) -> Path:
     """Measure training in fp32, bf16 and fp16."""
     return precision.measure_precisions(options.folder)
+
+
+def training_at_scale(options: argparse.Namespace) -> Path:
+    """Measure packing, accumulation, recomputation and compilation."""
+    return scale.measure_scale(options.folder)
 
 
 def fine_tune_curve(options: argparse.Namespace) -> Path:
@@ -46,6 +52,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], Path | None]] = {
     "reviews-bert": functools.partial(pretrain, pretraining.BERT_RECIPE),
     "evaluate-pretrained": evaluate_pretrained,
     "mixed-precision": measure_precisions,
+    "training-at-scale": training_at_scale,
     "fine-tune-curve": fine_tune_curve,
     "sentiment-lora": train_sentiment_adapter,
 }
@@ -69,18 +76,11 @@ def main(argv: list[str] | None = None) -> None:
     options = arguments(sys.argv[1:] if argv is None else argv)
     if options.threads:
         torch.set_num_threads(options.threads)
-    if environment.world_size() > 1:
-        on_gpu = torch.cuda.is_available()
-        if on_gpu:
-            torch.cuda.set_device(environment.device())
-        dist.init_process_group("nccl" if on_gpu else "gloo")
-    try:
+    # Long work of rank 0 alone is no sign of death; a rank that dies is noticed at once.
+    with ranks.joined(patience=1800) if environment.world_size() > 1 else contextlib.nullcontext():
         folder = COMMANDS[options.name](options)
         if folder is not None:
             print(f"saved {options.name} to {folder}")
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
 
 
 if __name__ == "__main__":

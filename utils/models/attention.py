@@ -27,8 +27,11 @@ def causal_mask(n_queries: int, n_keys: int | None = None, device: torch.device 
 def padding_mask(attention_mask: Tensor) -> Tensor:
     """Mask that hides padded keys from every query, from `attention_mask` (B, S) with True (or 1) at real tokens.
 
-    Shapes: (B, 1, 1, S), bool; it broadcasts over heads and queries.
+    A mask (B, T, S) says for each query which keys it may see, as packed documents need.
+    Shapes: (B, 1, 1, S) or (B, 1, T, S), bool; it broadcasts over heads.
     """
+    if attention_mask.dim() == 3:
+        return attention_mask.bool()[:, None]
     return attention_mask.bool()[:, None, None, :]
 
 

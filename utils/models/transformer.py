@@ -6,6 +6,7 @@ Letters in shape comments: B batch, T time, D d_model, F d_ff, V vocabulary.
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from utils.data.batches import IGNORE
 from utils.models.attention import KVCache, padding_mask
@@ -18,13 +19,15 @@ class Transformer(nn.Module):
     """Embeddings and a stack of blocks: token ids in, one vector a position out.
 
     With `cross` its blocks look at a `context` too; without `embedded` it has no token embeddings and is handed some.
-    Shapes: input_ids (B, T), attention_mask (B, T) with True at real tokens, segment_ids (B, T) -> (B, T, D).
+    Set `recompute` to keep only each block's input for the backward pass, which then runs the block a second time.
+    Shapes: input_ids (B, T), attention_mask (B, T) with True at real tokens or (B, T, T) with True where a query may
+    look, segment_ids (B, T) -> (B, T, D).
     Raises: ValueError for a sequence longer than context_length or of other shape than (B, T).
     """
 
     def __init__(self, config: TransformerConfig, causal: bool, cross: bool = False, embedded: bool = True) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.recompute = config, False
         if embedded:
             self.token_embedding = nn.Embedding(config.vocab_size, config.d_model)
         if config.positions == "learned":
@@ -59,9 +62,10 @@ class Transformer(nn.Module):
         first: Tensor | None = None,
         token_embedding: nn.Embedding | None = None,
     ) -> Tensor:
-        """Sum of token, position and segment vectors; positions count from `start`, in a row from `first` (B,) + start.
+        """Sum of token, position and segment vectors.
 
-        Where that is below 0 (padding on the left) position 0 stands in.
+        Positions count from `start`, in a row from `first` (B,) + start; where that is below 0 (padding on the left)
+        position 0 stands in. `first` (B, T) holds all of them.
         """
         if input_ids.dim() != 2:
             raise ValueError(f"input_ids: expected shape (batch, time), got {tuple(input_ids.shape)}; add a batch axis")
@@ -73,8 +77,8 @@ class Transformer(nn.Module):
             )
         x = (self.token_embedding if token_embedding is None else token_embedding)(input_ids)
         if self.config.positions == "learned":
-            places = slice(start, end)
-            if first is not None:
+            places = slice(start, end) if first is None else first
+            if first is not None and first.dim() == 1:
                 places = (first[:, None] + torch.arange(start, end, device=first.device)).clamp(min=0)
             x = x + self.position_embedding.weight[places]
         if self.config.n_segments:
@@ -103,7 +107,9 @@ class Transformer(nn.Module):
         x = self.dropout(x if pre_norm else self.norm(x))
         all_weights = []
         for layer, block in enumerate(self.blocks):
-            x, weights = block(x, masks[0], cache, layer, need_weights, context, masks[1])
+            given = (x, masks[0], cache, layer, need_weights, context, masks[1])
+            again = self.recompute and cache is None and torch.is_grad_enabled()
+            x, weights = checkpoint(block, *given, use_reentrant=False) if again else block(*given)
             if need_weights:
                 all_weights.append(weights[-1])
         return (self.norm(x) if pre_norm else x), all_weights

@@ -20,8 +20,9 @@ def count_targets(batch: Batch) -> int:
 
 
 def next_token(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
-    """Causal language modeling: -log p(x_t | x_<t), summed."""
-    return model(batch["input_ids"], targets=batch["targets"]), count_targets(batch)
+    """Causal language modeling: -log p(x_t | x_<t), summed; a mask and positions are used where the batch has them."""
+    given = {name: batch[name] for name in ("attention_mask", "first_position") if name in batch}
+    return model(batch["input_ids"], targets=batch["targets"], **given), count_targets(batch)
 
 
 def masked_words(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
