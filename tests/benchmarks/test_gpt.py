@@ -48,7 +48,7 @@ def chapter_sized() -> GPT:
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 def test_training_step(race, rows, precision):
     model, ids = shipped()
-    ours, ids = GPT(model.config), ids[:STEP_ROWS]
+    ours, inputs, targets = GPT(model.config), ids[:STEP_ROWS, :-1].contiguous(), ids[:STEP_ROWS, 1:].contiguous()
     ours.load_state_dict(model.state_dict())
     theirs = as_gpt2(ours).train()
     models = {"ours": ours.train(), "theirs": theirs}
@@ -58,9 +58,9 @@ def test_training_step(race, rows, precision):
     def step(name):
         with torch.autocast("cpu", precision, enabled=precision != torch.float32):
             if name == "ours":
-                loss = ours(ids[:, :-1], targets=ids[:, 1:]) / ids[:, 1:].numel()
+                loss = ours(inputs, targets=targets) / targets.numel()
             else:
-                loss = theirs(input_ids=ids[:, :-1], labels=ids[:, :-1], shift_labels=ids[:, 1:]).loss
+                loss = theirs(input_ids=inputs, labels=inputs, shift_labels=targets).loss
         loss.backward()
         optimizers[name].step()
         optimizers[name].zero_grad()
