@@ -3,10 +3,12 @@
 #   make PYTHON=python3.13      another Python (3.11 to 3.13) for a new .venv
 #   make TORCH_INDEX=cpu        on Linux: PyTorch's CPU build in place of the one with CUDA
 #   make lab LAB_ARGS=--no-browser
+#   make bench BENCH_ARGS=--rounds=3    fewer rounds, wider intervals
 
 PYTHON ?= python3
 TORCH_INDEX ?=
 LAB_ARGS ?=
+BENCH_ARGS ?=
 PY := .venv/bin/python
 # JupyterLab wants to hear it when root starts it, as in a container.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -33,8 +35,8 @@ test: .venv/.installed  ## run ruff, the unit tests and every notebook, with the
 labs: .venv/.installed  ## write the students' labs from labs/source
 	@$(PY) -m utils.checks.release
 
-bench: .venv/.installed  ## time the course's own code (tests/benchmarks)
-	@$(PY) -m pytest tests/benchmarks --benchmark-only --benchmark-autosave
+bench: .venv/.installed  ## time the course's own code beside others, and print one table of ratios
+	@$(PY) -m pytest tests/benchmarks -q -p no:warnings --timeout=1200 --benchmark-only --benchmark-quiet $(BENCH_ARGS)
 
 test-browser: .venv/.installed  ## open every notebook in Chromium and move its explorers
 	@$(PY) -m pytest tests/browser -n 2

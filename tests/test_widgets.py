@@ -332,14 +332,13 @@ def test_live_curve_ends_with_the_whole_run():
     assert curve._view.facts == {"skipped": 0, "step": 5000.0, "loss": 0.2, "learning_rate": 1e-3}
 
 
-def test_live_curve_is_cheap_and_tells_at_most_five_times_a_second():
+def test_live_curve_tells_at_most_five_times_a_second():
     curve = live_curve.live_curve()
     start = time.perf_counter()
     for step in range(1, 2001):
         curve.add(record(step, 1.0))
     seconds = time.perf_counter() - start
     assert curve._view.answers <= 2 + seconds / live_curve.SECONDS_BETWEEN_UPDATES
-    assert seconds / 2000 < 1e-3
 
 
 def test_live_curve_counts_skipped_steps_and_survives_an_infinite_loss():

@@ -10,7 +10,17 @@ from pathlib import Path
 import torch
 
 from utils import environment
-from utils.experiments import compression_runs, evaluation, fine_tuning, panel, precision, pretraining, scale, sentiment
+from utils.experiments import (
+    compression_runs,
+    evaluation,
+    fine_tuning,
+    gpu,
+    panel,
+    precision,
+    pretraining,
+    scale,
+    sentiment,
+)
 from utils.training import ranks
 
 
@@ -39,6 +49,14 @@ def training_at_scale(options: argparse.Namespace) -> Path:
     return scale.measure_scale(options.folder)
 
 
+def measure_gpu(options: argparse.Namespace) -> Path:
+    """Measure GPT-2 on this machine's GPU; without one, say so and end."""
+    try:
+        return gpu.measure_gpu(options.folder)
+    except gpu.NoGPU as error:
+        sys.exit(str(error))
+
+
 def fine_tune_curve(options: argparse.Namespace) -> Path:
     """Fine-tune classifiers from each start, at each number of labels; finished ones are kept."""
     path = (options.folder or fine_tuning.RESULTS.parent) / fine_tuning.RESULTS.name
@@ -65,6 +83,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], Path | None]] = {
     "mixed-precision": measure_precisions,
     "training-at-scale": training_at_scale,
     "compress": compress,
+    "measure-gpu": measure_gpu,
     "fine-tune-curve": fine_tune_curve,
     "sentiment-lora": train_sentiment_adapter,
 }
