@@ -37,7 +37,7 @@ class BLEU(NamedTuple):
 def tokenize_13a(text: str) -> list[str]:
     """Words and punctuation marks by the rules of mteval-v13a: Western languages; numbers keep their points and commas.
 
-    Source: NIST's mteval-v13a, as Post (2018), section 2.1, asks for.
+    Source: NIST's mteval-v13a.pl, in sacrebleu's form (Post 2018).
     """
     text = text.rstrip().replace("<skipped>", "").replace("-\n", "").replace("\n", " ")
     for entity, character in _ENTITIES:

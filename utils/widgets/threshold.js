@@ -126,9 +126,9 @@ function render({ model, el }) {
     const level = place([0, pi])[1];
     pr.replaceChildren(...axes("recall", "precision"),
       draw("line", { class: "chance", x1: LEFT, y1: level, x2: LEFT + SIDE, y2: level }), line(drawn.pr), dot([found.recall, found.precision]));
-    captions[0].textContent = "Scores by class (bar heights: square roots)";
+    captions[0].textContent = "Scores (root of the counts)";
     captions[1].textContent = `ROC curve, area ${drawn.area.toFixed(3)}`;
-    captions[2].textContent = `Precision and recall, average precision ${drawn.average.toFixed(3)}`;
+    captions[2].textContent = `Precision–recall, average ${drawn.average.toFixed(3)}`;
     told.say(`Threshold ${threshold.value.toFixed(2)}, ${share.value} % ${classes[1]}: accuracy ${found.accuracy.toFixed(3)}, precision ${found.precision.toFixed(3)}, `
       + `recall ${found.recall.toFixed(3)}, F1 ${found.f1.toFixed(3)}. Always answering “${classes[pi >= 0.5 ? 1 : 0]}” has accuracy ${Math.max(pi, 1 - pi).toFixed(2)}.`);
   }
