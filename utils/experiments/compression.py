@@ -179,6 +179,7 @@ def compare(
         one[name] = batch_of(tokenizer, reviews.texts[:1])
         many[name] = batch_of(tokenizer, reviews.texts[:BATCH_SIZE])
         found[name] = measured(model, tokenizer, reviews, many[name])
+        environment.release_memory()
     for key, batches in (("seconds_one", one), ("seconds_batch", many)):
         for name, seconds in latencies(models, batches, rounds).items():
             found[name][key] = seconds
