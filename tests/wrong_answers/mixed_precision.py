@@ -337,10 +337,10 @@ def count_as_a_mean(weights, x, targets, count, scale, rate):
     return stepped(weights, x, targets, len(targets), scale / 2**10, rate)
 
 
-def trained(weights, gradients_of, scale, n_steps, *, interval=6, fixed=False, skip=True, low=False, peak=0.01):
+def trained(weights, gradients_of, scale, rates, *, interval=6, fixed=False, skip=True, low=False, factor=1.0):
     masters = {name: torch.nn.Parameter(w.clone()) for name, w in weights.items()}
     optimizer, good = torch.optim.AdamW(masters.values(), betas=(0.9, 0.95)), 0
-    for step in range(n_steps):
+    for step, rate in enumerate(rates):
         found = gradients_of(masters, scale, step)
         finite = are_finite(found)
         if finite or not skip:
@@ -348,8 +348,7 @@ def trained(weights, gradients_of, scale, n_steps, *, interval=6, fixed=False, s
             found = {name: (one / scale).float() for name, one in found.items()} if low else found
             for name, one in clipped(found, 0.001).items():
                 masters[name].grad = one
-            share = min((step + 1) / 10, (1 + math.cos(math.pi * step / n_steps)) / 2)
-            optimizer.param_groups[0]["lr"] = peak * share
+            optimizer.param_groups[0]["lr"] = factor * rate
             optimizer.step()
         if not fixed:
             scale, good = count_right(scale, good, not finite, interval)
@@ -362,31 +361,31 @@ def count_right(scale, good, overflow, interval):
     return (2 * scale, 0) if good + 1 == interval else (scale, good + 1)
 
 
-def untrained(weights, gradients_of, scale, n_steps):
+def untrained(weights, gradients_of, scale, rates):
     return dict(weights)
 
 
-def scale_never_changes(weights, gradients_of, scale, n_steps):
-    return trained(weights, gradients_of, scale, n_steps, fixed=True)
+def scale_never_changes(weights, gradients_of, scale, rates):
+    return trained(weights, gradients_of, scale, rates, fixed=True)
 
 
-def growth_of_pytorch(weights, gradients_of, scale, n_steps):
-    return trained(weights, gradients_of, scale, n_steps, interval=2000)
+def growth_of_pytorch(weights, gradients_of, scale, rates):
+    return trained(weights, gradients_of, scale, rates, interval=2000)
 
 
-def nothing_skipped(weights, gradients_of, scale, n_steps):
-    return trained(weights, gradients_of, scale, n_steps, skip=False)
+def nothing_skipped(weights, gradients_of, scale, rates):
+    return trained(weights, gradients_of, scale, rates, skip=False)
 
 
-def rate_too_low(weights, gradients_of, scale, n_steps):
-    return trained(weights, gradients_of, scale, n_steps, peak=0.0014)
+def rate_too_low(weights, gradients_of, scale, rates):
+    return trained(weights, gradients_of, scale, rates, factor=0.14)
 
 
-def weights_in_16_bits(weights, gradients_of, scale, n_steps):
-    return trained({name: w.half() for name, w in weights.items()}, gradients_of, scale, n_steps)
+def weights_in_16_bits(weights, gradients_of, scale, rates):
+    return trained({name: w.half() for name, w in weights.items()}, gradients_of, scale, rates)
 
 
-def one_name_forgotten(weights, gradients_of, scale, n_steps):
+def one_name_forgotten(weights, gradients_of, scale, rates):
     return dict(list(weights.items())[:-1])
 
 

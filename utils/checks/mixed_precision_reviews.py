@@ -4,6 +4,7 @@ import contextlib
 import functools
 import math
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -28,6 +29,7 @@ CONFIG = TransformerConfig(vocab_size=256, context_length=LENGTH, d_model=32, n_
 
 # A training takes seconds, so its outcome is kept as long as the student's function lives, if it reached the target.
 _REACHED: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+_SCALES: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 _RESULTS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # of one verdict, for its two properties
 
 
@@ -135,9 +137,10 @@ def held_out(weights: dict[str, Tensor]) -> float:
     return _loss(weights, rows).item() / (len(rows) * LENGTH)
 
 
-def rate(step: int) -> float:
-    """The learning rate of a step, counted from 0: a warm-up, then half a cosine."""
-    return PEAK * min((step + 1) / WARMUP_STEPS, (1 + math.cos(math.pi * step / N_STEPS)) / 2)
+def rates() -> list[float]:
+    """The learning rate of each step: a warm-up, then half a cosine."""
+    steps = range(N_STEPS)
+    return [PEAK * min((step + 1) / WARMUP_STEPS, (1 + math.cos(math.pi * step / N_STEPS)) / 2) for step in steps]
 
 
 @functools.cache
@@ -145,11 +148,11 @@ def reference(seed: int) -> float:
     """The held-out loss of the same run in fp32, by PyTorch: the same start, batches, rates and clipping."""
     parameters = {name: torch.nn.Parameter(w) for name, w in start(seed).items()}
     optimizer, gradients_of = torch.optim.AdamW(parameters.values(), betas=BETAS), Gradients(seed, exact=True)
-    for step in range(N_STEPS):
+    for step, rate in enumerate(rates()):
         for name, gradient in gradients_of(parameters, 1.0, step).items():
             parameters[name].grad = gradient
         torch.nn.utils.clip_grad_norm_(parameters.values(), MAX_NORM)
-        optimizer.param_groups[0]["lr"] = rate(step)
+        optimizer.param_groups[0]["lr"] = rate
         optimizer.step()
     return held_out(parameters)
 
@@ -165,8 +168,10 @@ def _trained(answer, draw) -> dict[str, Tensor]:
     if run not in done:
         weights = start(run)
         answer.seconds = SECONDS
+        gradients_of = Gradients(run)
+        _SCALES.setdefault(answer.function, {})[run] = gradients_of.scales
         done[run] = are_named(
-            answer(weights, Gradients(run), STARTS[run], N_STEPS),
+            answer(weights, gradients_of, STARTS[run], rates()),
             {name: w.shape for name, w in weights.items()},
             problem="The result does not have the weights' names.",
             hint="Return the new weights under their old names.",
@@ -192,6 +197,16 @@ def _held_out(answer, draw) -> float:
             return loss
         kept[run] = loss
     return kept[run]
+
+
+def scales_of(function: Callable) -> list[list[float]]:
+    """The scales, attempt by attempt, of the runs that a student's function made in its latest check.
+
+    Raises: ValueError when there is none.
+    """
+    if function not in _SCALES:
+        raise ValueError("expected a function whose check has trained a model, got another; run the check first")
+    return [scales for _, scales in sorted(_SCALES[function].items())]
 
 
 def train_shapes(answer, draw):
