@@ -78,7 +78,11 @@ def matches_several(answer, draw):
     """Matches with several references, of which each may lend its own."""
     for n in (1, 2, 4):
         references = [sentence(draw, draw.number(7, 12), 4) for _ in range(3)]
-        _matches(answer, _copy(draw, references[0], draw.number(8, 11)), references, n)
+        hypothesis = _copy(draw, references[0], draw.number(8, 11))
+        phrase = list(WORDS[12:16])  # twice in the hypothesis, once in two references, not in the first
+        _matches(
+            answer, hypothesis + 2 * phrase, [references[0], references[1] + phrase, phrase + references[2]], n
+        )
     return "Counts and totals are those of sacrebleu."
 
 
@@ -117,13 +121,13 @@ def _matches(answer, hypothesis: list[str], references: list[list[str]], n: int)
     )
 
 
-def _corpus(draw, n_references: int, low: int, high: int) -> tuple[list, list]:
-    """Hypotheses that are longer than their references by `low` to `high` words (shorter, when negative)."""
+def _corpus(draw, low: int, high: int) -> tuple[list, list]:
+    """Hypotheses that are longer than their one reference by `low` to `high` words (shorter, when negative)."""
     hypotheses, references = [], []
     for _ in range(draw.number(3, 5)):
         base = sentence(draw, draw.number(12, 18), 10)
         hypotheses.append(_copy(draw, base, len(base) + draw.number(low, high)))
-        references.append([base] + [sentence(draw, draw.number(7, 24), 10) for _ in range(n_references - 1)])
+        references.append([base])
     return hypotheses, references
 
 
@@ -135,7 +139,7 @@ def _bleu(answer, hypotheses: list, references: list, problem: str, hint: str) -
     shortest = sum(min(map(len, one)) for one in references)
     longest = sum(max(map(len, one)) for one in references)
     first = sum(len(one[0]) for one in references)
-    lengths = {"the shortest": shortest, "the longest": longest, "always the first": first}
+    lengths = {"always the first": first, "the shortest": shortest, "the longest": longest}
     penalties = {name: float(np.exp(min(0.0, 1 - length / expected.sys_len))) for name, length in lengths.items()}
     is_close(
         got,
@@ -160,7 +164,7 @@ def _bleu(answer, hypotheses: list, references: list, problem: str, hint: str) -
 
 def bleu_long(answer, draw):
     """Long hypotheses with one reference each: no penalty."""
-    hypotheses, references = _corpus(draw, 1, 1, 4)
+    hypotheses, references = _corpus(draw, 1, 4)
     _bleu(
         answer,
         hypotheses,
@@ -173,7 +177,7 @@ def bleu_long(answer, draw):
 
 def bleu_short(answer, draw):
     """Short hypotheses pay the brevity penalty, over the whole corpus."""
-    hypotheses, references = _corpus(draw, 1, -5, -2)
+    hypotheses, references = _corpus(draw, -5, -2)
     _bleu(
         answer,
         hypotheses,
@@ -185,7 +189,9 @@ def bleu_short(answer, draw):
 
 def bleu_references(answer, draw):
     """Several references: the closest length counts, and the shorter one in a tie."""
-    hypotheses, references = _corpus(draw, 3, -3, 2)
+    hypotheses, references = _corpus(draw, -5, -3)
+    for said, wanted in zip(hypotheses, references, strict=True):  # the closest one is neither first nor shortest
+        wanted += [sentence(draw, len(said) + 1, 10), sentence(draw, len(said) - draw.number(4, 6), 10)]
     _bleu(
         answer,
         hypotheses,

@@ -11,7 +11,7 @@ WORDS = tuple("the a cat dog film story plays runs well badly old new and of slo
 def results_of(answer, arguments: tuple, names: str) -> list[float]:
     """The numbers that the student's function returns, in order."""
     labels = names.split(", ")
-    got = areresults_of(answer(*arguments), len(labels), names)
+    got = are_results(answer(*arguments), len(labels), names)
     return [is_number(one, name=f"`{name}`") for one, name in zip(got, labels, strict=True)]
 
 

@@ -10,7 +10,7 @@ from utils.checks.plain_values import is_close, is_number
 from utils.data import corpora
 from utils.models.pretrained import load_model
 
-GPT_WINDOW, GPT_STRIDE, GPT_TOKENS = 24, 7, 60
+GPT_WINDOW, GPT_STRIDE, GPT_TOKENS = 24, 7, 45
 
 
 class Nats:
@@ -81,7 +81,7 @@ def _slips(ids: Tensor, length: int, stride: int) -> dict[str, float]:
     places = torch.arange(1, n)
     return {
         "Tokens in the overlap of two windows were counted twice.": float(sum(one.sum() for one in windows)),
-        "The windows do not overlap: each starts without context, and its first token is not scored.": float(sum(apart)),
+        "The windows do not overlap, and the first token of each is not scored.": float(sum(apart)),
         "This takes the tokens of the first window alone.": float(windows[0].sum()),
         "Every token has all the context that fits: these are windows that move by one.": float(
             nats.of(ids[1:], places.clamp(max=length - 1)).sum()
