@@ -16,6 +16,7 @@ def results_of(answer, arguments: tuple, names: str) -> list[float]:
 
 
 def sentence(draw, length: int, n_words: int) -> list[str]:
+    """So many words, drawn from the first `n_words` of WORDS."""
     return [WORDS[draw.number(0, n_words - 1)] for _ in range(length)]
 
 
