@@ -128,10 +128,10 @@ def _wer(answer, references: list[list[str]], hypotheses: list[list[str]], probl
         problem=problem,
         hint=hint,
         slips={
+            "This is the number of edits, not the rate.": edits,
             "Each sentence counts alike here. Add up edits and words over all sentences first.": sum(each) / len(each),
             "This divides by the words of the hypotheses. The reference is the yardstick.": edits
             / sum(map(len, hypotheses)),
-            "This is the number of edits, not the rate.": edits,
             "Words are compared place by place: one lost word shifts all that follow. Align first.": by_place / total,
             "A substitution is one edit, not a deletion and an insertion.": (edits + found.substitutions) / total,
             "A rate above 1 is possible: a hypothesis may add any number of words.": min(1.0, found.wer),
