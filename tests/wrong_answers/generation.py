@@ -483,7 +483,7 @@ WRONG = {
     "beam_search": [
         (length_ignored, "Divide each log-probability", 3), (times_the_length, "best score", 3),
         (finished_texts_lost, "With a width of 1", 0), (greedy, "width has no effect", 1),
-        (unlikeliest, "not greedy", 0), (newest_token_decides, "the best 3 of them", 2),
+        (unlikeliest, "not greedy", 0), (newest_token_decides, "With a width of 3", 2),
         (goes_on_after_the_end, "greedy", 0), (best_of_each, "likeliest of all", 1),
         (with_its_score, "not a text", 0),
     ],

@@ -198,8 +198,8 @@ def min_p_library(answer, draw):
                      logits >= share * logits.amax(1, keepdim=True),
                  "One limit for the whole batch: each row has its own likeliest token.":
                      probs >= share * probs.max()}
-        if not any(torch.equal(right, one) for one in wrong.values()):  # else this draw would not tell them apart
-            break
+        if len({str(kept.tolist()) for kept in (right, *wrong.values())}) == 1 + len(wrong):
+            break  # other draws would not tell these apart
     _like_library(answer, logits, share, "MinPLogitsWarper",
                   f"Not exactly the tokens with {share} of the largest probability or more are kept.",
                   "Compare each probability with min_p times the largest one of its row.",
