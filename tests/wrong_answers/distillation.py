@@ -438,3 +438,137 @@ def last_half(weights, n_layers):
 
 def names_alone(weights, n_layers):
     return list(odd_layers(weights, n_layers))
+
+
+class Student(torch.nn.Module):
+    """The mean of the tokens' vectors, and a linear layer."""
+
+    def __init__(self, vocab_size, width, n_classes=2):
+        super().__init__()
+        self.vectors = torch.nn.EmbeddingBag(vocab_size, width, mode="mean")
+        self.layer = torch.nn.Linear(width, n_classes)
+        torch.nn.init.normal_(self.vectors.weight, std=0.1)
+
+    def forward(self, tokens, starts):
+        return self.layer(self.vectors(tokens, starts))
+
+
+def taught(lessons, vocab_size, rate=0.01, passes=8, width=16, sign=1, n_classes=2, loss_of=loss, batches=30):
+    student = Student(vocab_size, width, n_classes)
+    optimizer = torch.optim.Adam(student.parameters(), lr=rate)
+    for _ in range(passes):
+        for number, (tokens, starts, teacher_logits) in enumerate(lessons):
+            if number < batches:
+                optimizer.zero_grad()
+                (sign * loss_of(student(tokens, starts), teacher_logits, 2.0)).backward()
+                optimizer.step()
+    return student
+
+
+def not_taught(lessons, vocab_size):
+    return taught(lessons, vocab_size, passes=0)
+
+
+def rate_too_low(lessons, vocab_size):
+    return taught(lessons, vocab_size, rate=1e-5)
+
+
+def rate_of_large_models(lessons, vocab_size):
+    return taught(lessons, vocab_size, rate=3e-4)
+
+
+def one_pass(lessons, vocab_size):
+    return taught(lessons, vocab_size, rate=3e-3, passes=1)
+
+
+def too_many_passes(lessons, vocab_size):
+    return taught(lessons, vocab_size, passes=9)
+
+
+def too_wide(lessons, vocab_size):
+    return taught(lessons, vocab_size, passes=0, width=1200)
+
+
+def uphill(lessons, vocab_size):
+    return taught(lessons, vocab_size, sign=-1)
+
+
+def one_logit(lessons, vocab_size):
+    return taught(lessons, vocab_size, passes=0, n_classes=1)
+
+
+def never_stepped(lessons, vocab_size):
+    student = Student(vocab_size, 16)
+    for tokens, starts, teacher_logits in lessons:
+        loss(student(tokens, starts), teacher_logits, 2.0).backward()
+    return student
+
+
+def imitates_itself(lessons, vocab_size):
+    return taught(lessons, vocab_size, loss_of=lambda logits, _, T: loss(logits, logits.detach(), T))
+
+
+def its_weights(lessons, vocab_size):
+    return taught(lessons, vocab_size, passes=0).state_dict()
+
+
+WRONG = {
+    "distillation_loss": [
+        (other_direction, "the other way", 0), (rows_added_up, "rows were added up", 0),
+        (mean_of_all_entries, "over the classes, too", 0), (cross_entropy_left, "cross-entropy", 0),
+        (mean_squares, "squared differences", 0), (hard_decisions, "likeliest class counts", 0),
+        (kl_div_of_probabilities, "not PyTorch's KL", 0), (factor_missing, "factor T² is missing", 1),
+        (factor_of_one_temperature, "T², not T", 1), (teacher_softened_alone, "Only the teacher's logits", 1),
+        (temperature_multiplied, "were multiplied", 1), (log_of_zero, "not finite", 3), (log_cut_off, "cuts large", 3),
+        (a_loss_for_each_row, "wrong shape", 0),
+    ],
+    "distillation_gradient": [
+        (slope_without_factor, "factor T is missing", 0), (slope_uphill, "sign is wrong", 0),
+        (slope_squared, "which is T", 0), (slope_over, "too many", 0), (slope_of_the_sum, "share of 1 / B", 0),
+        (slope_not_softened, "not softened", 0), (slope_of_decisions, "decisions as labels", 0),
+    ],
+    "mixed_loss": [
+        (shares_swapped, "of 0, this is not", 0), (hard_softened, "T = 1", 0),
+        (hard_with_the_factor, "went to the labels", 0), (hard_added_up, "take their mean", 0),
+        (soft_not_softened, "of 1, this is not", 0), (never_half, "no weight", 1), (just_added, "simply added up", 1),
+    ],
+    "agreement": [
+        (wald, "plain interval", 1), (how_many, "divide by the number", 0), (disagreement, "disagree", 0),
+        (entries_compared, "They agree on", 0), (one_standard_error, "Wilson", 1), (ends_swapped, "Wilson", 1),
+        (share_alone, "3 results", 0),
+    ],
+    "quantize": [
+        (one_scale_for_all, "whole matrix", 0), (one_number_for_all, "too coarse", 0),
+        (columns_scaled, "scales of the columns", 0), (by_128, "not 128", 0), (by_255, "With 255", 0),
+        (cut_off, "not the codes that PyTorch", 1), (rounded_down, "not the codes that PyTorch", 1), (codes_as_floats, "int8", 0),
+        (zero_over_zero, "scale of 0", 3), (inverse_scales, "largest size over 127", 0), (keeps_a_column, "Leave the axis", 0),
+    ],
+    "pack": [
+        (sign_spoils, "ones in its upper bits", 1), (sign_is_added, "With negative codes", 1),
+        (halves_swapped, "changed places", 0), (far_columns_paired, "Neighbors", 0),
+        (moved_up_by_eight, "wrong byte", 0), (up_only_where_negative, "With negative codes", 1),
+        (not_halved, "wrong shape", 0), (bytes_with_a_sign, "uint8", 0),
+    ],
+    "unpack": [
+        (no_sign, "sign is lost", 1), (eight_off_all, "wrong two codes", 0), (high_half_first, "changed places", 0),
+        (lows_then_highs, "side by side", 0), (eight_off_negative, "Negative codes", 1),
+        (high_half_not_shifted, "wrong two codes", 0), (low_sign_alone, "Negative codes", 1),
+    ],
+    "magnitude_mask": [
+        (mask_upside_down, "not where it goes", 0), (with_the_sign, "without the sign", 0),
+        (largest_cut, "largest ones are gone", 0), (not_rounded, "too few", 0), (one_more_cut, "too many", 0),
+        (by_a_threshold, "A threshold", 2), (by_a_quantile, "A threshold", 2), (in_each_row, "each row", 0),
+        (pruned_weight, "not boolean", 0),
+    ],
+    "every_other_layer": [
+        (first_half, "every other one", 1), (odd_layers, "take 0, 2, 4", 1), (old_numbers, "number the layers anew", 0),
+        (blocks_alone, "belong to the student", 0), (by_the_first_letters, "compare the number", 1),
+        (one_digit, "22 layers", 1), (last_half, "right layer", 1), (names_alone, "not a dictionary", 0),
+    ],
+    "distil": [
+        (not_taught, "not learned", 0), (rate_too_low, "not learned", 0), (rate_of_large_models, "not enough", 2),
+        (one_pass, "not", 0), (too_many_passes, "at most 8 passes", 0), (too_wide, "too large", 0),
+        (uphill, "not learned", 0), (one_logit, "wrong shape", 0), (never_stepped, "not learned", 0),
+        (imitates_itself, "not learned", 0), (its_weights, "not a model", 0),
+    ],
+}

@@ -83,10 +83,12 @@ def loss_soft(answer, draw):
 def loss_large(answer, draw):
     """Logits in the thousands give a finite loss."""
     student, teacher = (500 * one.round() for one in _logits(draw))
-    got = is_finite(_loss(answer(student, teacher, 1.0)), problem="With logits in the thousands, the loss is not finite.",
+    got = is_finite(_loss(answer(student, teacher, 1.0)),
+                    problem="With logits in the thousands, the loss is not finite.",
                     hint="A probability becomes 0, and its logarithm infinite. `log_softmax` never takes the "
                          "logarithm of 0.")
-    is_equal(got, _kl(student, teacher, 1.0), tolerance=1e-6, problem="With logits in the thousands, the loss is wrong.",
+    is_equal(got, _kl(student, teacher, 1.0), tolerance=1e-6,
+             problem="With logits in the thousands, the loss is wrong.",
              hint="A small number added to the probabilities cuts large losses off. Use `log_softmax`.")
 
 
@@ -118,7 +120,8 @@ def gradient_autograd(answer, draw):
                "The factor is T² over T, which is T.": right * T,
                "One factor of 1 / T is too many.": right / T**2,
                "p and q were not softened.": T * (student.softmax(1) - teacher.softmax(1)) / len(student),
-               "This is the gradient of the cross-entropy with the teacher's decisions as labels.": hard / len(student)})
+               "This is the gradient of the cross-entropy with the teacher's decisions as labels.":
+                   hard / len(student)})
     return f"Largest difference to autograd: {worst:.1e}."
 
 
@@ -208,4 +211,4 @@ def agreement_interval(answer, draw):
                      hint="Compare with the formula, term by term: the center, then the half width.",
                      slips={"This is the plain interval. With all or none it has no width at all.": naive})
     if low > high:
-        raise NotYet("The interval's ends have changed places.", {"expected": "low, then high", "got": f"{low}, {high}"})
+        raise NotYet("The ends have changed places.", {"expected": "low, then high", "got": f"{low}, {high}"})
