@@ -473,12 +473,12 @@ def rate_too_low(lessons, vocab_size):
     return taught(lessons, vocab_size, rate=1e-5)
 
 
-def rate_of_large_models(lessons, vocab_size):
-    return taught(lessons, vocab_size, rate=3e-4)
+def rate_a_little_low(lessons, vocab_size):
+    return taught(lessons, vocab_size, rate=1.5e-3)
 
 
 def one_pass(lessons, vocab_size):
-    return taught(lessons, vocab_size, rate=3e-3, passes=1)
+    return taught(lessons, vocab_size, rate=1e-3, passes=1)
 
 
 def too_many_passes(lessons, vocab_size):
@@ -540,8 +540,10 @@ WRONG = {
     "quantize": [
         (one_scale_for_all, "whole matrix", 0), (one_number_for_all, "too coarse", 0),
         (columns_scaled, "scales of the columns", 0), (by_128, "not 128", 0), (by_255, "With 255", 0),
-        (cut_off, "not the codes that PyTorch", 1), (rounded_down, "not the codes that PyTorch", 1), (codes_as_floats, "int8", 0),
-        (zero_over_zero, "scale of 0", 3), (inverse_scales, "largest size over 127", 0), (keeps_a_column, "Leave the axis", 0),
+        (cut_off, "not the codes that PyTorch", 1),
+        (rounded_down, "not the codes that PyTorch", 1), (codes_as_floats, "int8", 0),
+        (zero_over_zero, "scale of 0", 3), (inverse_scales, "largest size over 127", 0),
+        (keeps_a_column, "Leave the axis", 0),
     ],
     "pack": [
         (sign_spoils, "ones in its upper bits", 1), (sign_is_added, "With negative codes", 1),
@@ -566,7 +568,7 @@ WRONG = {
         (one_digit, "22 layers", 1), (last_half, "right layer", 1), (names_alone, "not a dictionary", 0),
     ],
     "distil": [
-        (not_taught, "not learned", 0), (rate_too_low, "not learned", 0), (rate_of_large_models, "not enough", 2),
+        (not_taught, "not learned", 0), (rate_too_low, "not learned", 0), (rate_a_little_low, "not enough", 2),
         (one_pass, "not", 0), (too_many_passes, "at most 8 passes", 0), (too_wide, "too large", 0),
         (uphill, "not learned", 0), (one_logit, "wrong shape", 0), (never_stepped, "not learned", 0),
         (imitates_itself, "not learned", 0), (its_weights, "not a model", 0),

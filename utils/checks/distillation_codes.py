@@ -11,7 +11,7 @@ from utils.models.transformer import GPT, TransformerConfig
 
 
 def _weight(draw) -> tuple[Tensor, Tensor, Tensor]:
-    """A weight (R, C) in fp32, the codes it must get, and the scales (R,); no number is near the middle of two codes."""
+    """A weight (R, C) in fp32, its codes, and its scales (R,); no number is near the middle of two codes."""
     rows, columns = draw.sizes(2, (3, 5, 7, 9))
     codes = torch.randint(-126, 127, (rows, columns), generator=draw.generator)
     place = torch.randint(columns, (rows,), generator=draw.generator)

@@ -20,7 +20,7 @@ ENCODER, ADAPTER = "all-minilm-l6-v2", "sentiment-lora"
 N_LESSONS, N_HELD_OUT, MAX_LENGTH = 1500, 400, 48
 BATCH_SIZE, PASSES = 50, 8
 SHARE = 0.25  # of the teacher's parameters
-TARGET, LEARNED = 0.69, 0.57  # agreement: to reach, and what one decision for all reviews does not reach
+TARGET, LEARNED = 0.69, 0.60  # agreement: to reach, and what one decision for all reviews does not reach
 SECONDS = 300.0
 
 _RESULTS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # one training serves all properties and draws
