@@ -3,6 +3,7 @@
 from utils.checks import distillation_codes as codes
 from utils.checks import distillation_losses as losses
 from utils.checks import distillation_reviews as reviews
+from utils.checks import distillation_weights as weights
 from utils.checks.grading import Property
 from utils.checks.progress import Lab
 
@@ -76,17 +77,17 @@ magnitude_mask = LAB.exercise(
     "magnitude_mask",
     "5",
     "an exact share of zeros",
-    Property("It returns a boolean mask.", codes.mask_shape),
-    Property("It equals the mask of torch.nn.utils.prune.", codes.mask_library, 2),
-    Property("Exactly so many weights go, even if many have the same size.", codes.mask_ties, 1),
+    Property("It returns a boolean mask.", weights.mask_shape),
+    Property("It equals the mask of torch.nn.utils.prune.", weights.mask_library, 2),
+    Property("Exactly so many weights go, even if many have the same size.", weights.mask_ties, 1),
 )
 
 every_other_layer = LAB.exercise(
     "every_other_layer",
     "6",
     "a student from its teacher's layers",
-    Property("The names are those of a model with half the layers.", codes.layers_names, 1),
-    Property("Every tensor is the right layer's, in a teacher of 22 layers, too.", codes.layers_library, 2),
+    Property("The names are those of a model with half the layers.", weights.layers_names, 1),
+    Property("Every tensor is the right layer's, in a teacher of 22 layers, too.", weights.layers_library, 2),
 )
 
 distil = LAB.exercise(
