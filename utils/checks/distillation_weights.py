@@ -1,5 +1,7 @@
 """Properties for lab 15: pruned weights, and a student made of its teacher's layers, beside PyTorch's."""
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -81,21 +83,28 @@ def mask_ties(answer, draw):
 # Exercise 6: a student from its teacher's layers
 
 
+@functools.cache
+def _teacher(n_layers: int) -> tuple[GPT, list[torch.nn.Module]]:
+    """The smallest GPT with so many layers, and its blocks; its numbers are filled in later."""
+    with torch.random.fork_rng(devices=[]):
+        model = GPT(TransformerConfig(vocab_size=7, context_length=5, d_model=2, n_layers=n_layers, n_heads=1))
+    return model, list(model.transformer.blocks)
+
+
 def _student(answer, draw, n_layers: int):
     """What the student's function chooses, what PyTorch's ModuleList makes of the even, first and odd layers."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(draw.seed)
-        teacher = GPT(TransformerConfig(vocab_size=7, context_length=5, d_model=2, n_layers=n_layers, n_heads=1))
-        for parameter in teacher.parameters():
-            torch.nn.init.normal_(parameter)
-    got = answer({name: one.clone() for name, one in teacher.state_dict().items()}, n_layers)
+    teacher, blocks = _teacher(n_layers)
+    teacher.transformer.blocks = torch.nn.ModuleList(blocks)
+    weights = {name: draw.normal(*one.shape) for name, one in teacher.state_dict().items()}
+    teacher.load_state_dict(weights)
+    got = answer(weights, n_layers)
     if not isinstance(got, dict):
         raise NotYet("The result is not a dictionary.", {"expected": "tensors by name", "got": describe(got)},
                      "Return the student's tensors under their new names.")
-    blocks, shallow = list(teacher.transformer.blocks), []
+    shallow = []
     for some in (blocks[::2], blocks[: n_layers // 2], blocks[1::2]):
         teacher.transformer.blocks = torch.nn.ModuleList(some)  # numbers them anew
-        shallow.append(teacher.state_dict())
+        shallow.append({name: one.clone() for name, one in teacher.state_dict().items()})
     return got, *shallow
 
 
