@@ -13,7 +13,7 @@ ONE_NUMBER = "One number for the whole batch: the mean over its rows."
 
 def _logits(draw, rows: int = 0) -> tuple[Tensor, Tensor]:
     """Logits of a student and of a teacher (B, C), in fp64."""
-    shape = rows or draw.number(4, 7), draw.number(3, 5)
+    shape = rows or draw.number(5, 7), draw.number(3, 5)  # no number of rows is a T²
     return tuple(2 * draw.normal(*shape, dtype=torch.float64) for _ in range(2))
 
 
