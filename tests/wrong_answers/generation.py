@@ -452,7 +452,8 @@ WRONG = {
     ],
     "keep_top_k": [
         (exactly_k, "accident of the sorting", 1), (kth_is_gone, "the k-th stays", 0),
-        (one_too_many, "too many", 0), (smallest_k, "largest logits", 0), (k_of_the_batch, "largest logits of each row", 0),
+        (one_too_many, "too many", 0), (smallest_k, "largest logits", 0),
+        (k_of_the_batch, "largest logits of each row", 0),
         (zeros_in_place_of_infinity, "-inf, not 0", 0), (k_at_most_the_vocabulary, "raised RuntimeError", 1),
         (only_the_k, "wrong shape", 0),
     ],
