@@ -3,10 +3,7 @@
 Letters in shape comments: O and I the width of a layer's output and input, G groups in a row, N rows of activations.
 """
 
-import importlib
-import logging
 from dataclasses import dataclass
-from types import ModuleType
 from typing import NamedTuple
 
 import torch
@@ -271,16 +268,3 @@ def quantize_model(model: nn.Module, config: QuantizationConfig) -> list[str]:
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, kinds[type(layer)](layer, config))
     return list(chosen)
-
-
-def torchao_quantization() -> ModuleType:
-    """`torchao.quantization`, imported without the lines it logs about parts for other hardware."""
-    noisy = [logging.getLogger(name) for name in ("torchao", "torch.utils._pytree")]
-    levels = [logger.level for logger in noisy]
-    try:
-        for logger in noisy:
-            logger.setLevel(logging.CRITICAL)
-        return importlib.import_module("torchao.quantization")
-    finally:
-        for logger, level in zip(noisy, levels, strict=True):
-            logger.setLevel(level)
