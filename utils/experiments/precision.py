@@ -156,7 +156,7 @@ def saved_bytes(
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # itself, it would hold the graph that holds it, and neither would ever be freed
 
     dtype = environment.PRECISIONS[precision]
     device = next(model.parameters()).device
