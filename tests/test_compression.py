@@ -5,7 +5,6 @@ import json
 
 import pytest
 import torch
-from torch import nn
 
 from tests import tiny
 from utils import launch
@@ -14,7 +13,7 @@ from utils.experiments import compression, compression_runs, lottery, students
 from utils.experiments.compression_live import BINS, LiveCompression
 from utils.experiments.fine_tuning import Reviews
 from utils.models import adapters, pruning
-from utils.models.compression import held_bytes, load_compressed, save_compressed, working_bytes
+from utils.models.compression import held_bytes, load_compressed, save_compressed
 from utils.models.config import TransformerConfig
 from utils.models.heads import SequenceClassifier, encode_texts
 from utils.models.pretrained import WeightsError
@@ -85,15 +84,9 @@ def test_another_build_or_a_damaged_file_is_refused(tmp_path):
             load_compressed(missing, changed("int8"))
 
 
-def test_bytes_in_memory_are_those_of_the_tensors(capfd):
+def test_bytes_in_memory_are_those_of_the_tensors():
     model = classifier()
     assert held_bytes(model) == 4 * n_parameters(model)
-    layer = nn.Linear(100, 1000)
-    reads = nn.Module()
-    reads.forward = lambda input_ids, attention_mask: layer(layer(input_ids)[:, :100]).sum()
-    batch = {"input_ids": torch.randn(50, 100), "attention_mask": None}
-    assert 400_000 <= working_bytes(reads, batch) <= 440_000
-    assert capfd.readouterr().err == ""
 
 
 def test_methods_are_measured_side_by_side(tokenizer, reviews):
@@ -114,20 +107,6 @@ def test_methods_are_measured_side_by_side(tokenizer, reviews):
         assert row["correct"].shape == (6,) and len(row["seconds_one"]) == len(row["seconds_batch"]) == 2
         assert row["working_bytes"] > 0
     assert not [p for p in model.parameters() if p.dtype != torch.float32], "the original stays as it was"
-
-
-def test_the_order_of_turns_rotates():
-    turns = []
-
-    def model(name):
-        module = nn.Module()
-        module.forward = lambda *_: turns.append(name)
-        return module
-
-    batch = {"input_ids": torch.zeros(1, 1), "attention_mask": torch.ones(1, 1)}
-    names = "abc"
-    found = compression.latencies({n: model(n) for n in names}, dict.fromkeys(names, batch), rounds=2)
-    assert "".join(turns) == "abc" + "bca" + "cab" and all(len(seconds) == 2 for seconds in found.values())
 
 
 def test_the_front_holds_what_nothing_beats():

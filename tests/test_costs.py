@@ -1,6 +1,8 @@
 """Costs counted by hand equal what is measured: tensors, PyTorch's FLOP counter, saved tensors, the profiler."""
 
+import gc
 import math
+import weakref
 
 import pytest
 import torch
@@ -181,3 +183,20 @@ def test_utilization_is_the_share_of_the_peak():
 def test_what_makes_no_sense_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_peak_of_a_step_is_what_it_holds_at_once():
+    layer, x = torch.nn.Linear(100, 1000), torch.randn(50, 100)
+    with torch.inference_mode():
+        peak = profiling.peak_bytes(lambda: layer(layer(x)[:, :100]).sum(), torch.device("cpu"))
+    assert 400_000 <= peak <= 440_000, "twice 50 * 1000 numbers, and small change"
+
+
+def test_counting_what_is_kept_keeps_nothing():
+    model = GPT(TransformerConfig(31, 8, d_model=12, n_layers=2, n_heads=3))
+    ids = torch.randint(31, (2, 8))
+    assert saved_bytes(model, {"input_ids": ids, "targets": ids}, "fp32") > 0
+    left = weakref.ref(model.transformer.blocks[0].feed_forward.expand.weight)
+    del model
+    gc.collect()
+    assert left() is None, "a graph that holds itself holds the weights, too"

@@ -2,7 +2,6 @@
 
 import copy
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -16,10 +15,10 @@ from utils.data.batches import Batch, classification_batches
 from utils.experiments.fine_tuning import BATCH_SIZE, MAX_LENGTH, Reviews, tokenized_reviews, train_classifier
 from utils.experiments.sentiment import load_sentiment
 from utils.models import adapters, pruning
-from utils.models.compression import held_bytes, save_compressed, working_bytes
+from utils.models.compression import held_bytes, save_compressed
 from utils.models.heads import SequenceClassifier, encode_texts, predict_probs
 from utils.models.quantization import QuantizationConfig, quantize_model, round_to_levels
-from utils.training import objectives
+from utils.training import objectives, profiling
 from utils.training.loop import Record, TrainConfig
 
 GROUP = 64
@@ -139,21 +138,9 @@ def batch_of(tokenizer: Tokenizer, texts: list[str]) -> Batch:
 
 
 @torch.inference_mode()
-def latencies(models: Mapping[str, nn.Module], batches: Mapping[str, Batch], rounds: int) -> dict[str, list[float]]:
-    """Seconds of one forward pass, `rounds` each, the models taking turns after one unmeasured round.
-
-    Taking turns lets a disturbance hit all alike; the order rotates.
-    """
-    found: dict[str, list[float]] = {name: [] for name in models}
-    names = list(models)
-    for turn in range(rounds + 1):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            batch = batches[name]
-            began = time.perf_counter()
-            models[name](batch["input_ids"], batch["attention_mask"])
-            if turn > 0:
-                found[name].append(time.perf_counter() - began)
-    return found
+def read(model: nn.Module, batch: Batch) -> Tensor:
+    """One forward pass, as in use: no graph is kept. Shapes: (B, C)."""
+    return model(batch["input_ids"], batch["attention_mask"])
 
 
 def measured(model: nn.Module, tokenizer: Tokenizer, reviews: Reviews, batch: Batch) -> dict:
@@ -164,7 +151,7 @@ def measured(model: nn.Module, tokenizer: Tokenizer, reviews: Reviews, batch: Ba
         "correct": correct(model, tokenizer, reviews),
         "bytes": saved,
         "held_bytes": held_bytes(model),
-        "working_bytes": working_bytes(model, batch),
+        "working_bytes": profiling.peak_bytes(lambda: read(model, batch), torch.device("cpu")),
     }
 
 
@@ -181,7 +168,8 @@ def compare(
         found[name] = measured(model, tokenizer, reviews, many[name])
         environment.release_memory()
     for key, batches in (("seconds_one", one), ("seconds_batch", many)):
-        for name, seconds in latencies(models, batches, rounds).items():
+        steps = {name: lambda _, model=model, batch=batches[name]: read(model, batch) for name, model in models.items()}
+        for name, seconds in profiling.interleaved_seconds(steps, rounds).items():
             found[name][key] = seconds
     return found
 

@@ -1,9 +1,5 @@
 """What a model costs to keep: bytes on disk, in a safetensors file that is really written, and bytes in memory."""
 
-import contextlib
-import os
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -11,7 +7,6 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from utils.data.batches import Batch
 from utils.models.pretrained import WeightsError
 from utils.models.pruning import pack_sparse, unpack_sparse
 
@@ -64,37 +59,3 @@ def held_bytes(model: nn.Module) -> int:
     """Bytes of all parameters and buffers that a model holds in memory; one shared by two names counts once."""
     tensors = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-
-
-@contextlib.contextmanager
-def silent_errors() -> Iterator[None]:
-    """Nothing reaches this process's standard error: the profiler logs its start and stop there, from C++."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-@torch.inference_mode()
-def working_bytes(model: nn.Module, batch: Batch) -> int:
-    """The most bytes that are taken at once, beyond the model's own, while it reads a batch. On the CPU.
-
-    From the profiler's record of every piece of memory taken and given back.
-    """
-    with silent_errors(), torch.autograd.profiler.profile(profile_memory=True, use_kineto=False) as profile:
-        model(batch["input_ids"], batch["attention_mask"])
-    moves = [
-        (event.start_ns(), event.nbytes())
-        for event in profile.kineto_results.events()
-        if event.name() == "[memory]" and event.device_type() == torch.autograd.DeviceType.CPU
-    ]
-    running = peak = 0
-    for _, change in sorted(moves, key=lambda move: move[0]):
-        running += change
-        peak = max(peak, running)
-    return peak
