@@ -18,7 +18,7 @@ from utils.data import batches, corpora
 from utils.experiments.pretraining import train_byte_bpe
 from utils.models.config import TransformerConfig
 from utils.models.transformer import GPT
-from utils.training import objectives
+from utils.training import objectives, profiling
 from utils.training.loop import Record, TrainConfig, Trainer
 
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -108,25 +108,24 @@ def review_losses(model: GPT, corpus: batches.TokenCorpus, length: int) -> tuple
 def interleaved_speed(
     reviews: Reviews, size: Size, rounds: int, device: torch.device, progress: Callable[[], None] = lambda: None
 ) -> dict[str, list[float]]:
-    """Tokens a second of training steps in each precision, `rounds` each, taking turns after one unmeasured round.
-
-    Taking turns lets a disturbance hit all precisions alike; the order rotates.
-    """
+    """Tokens a second of training steps in each precision, `rounds` each, as `profiling.interleaved_seconds` has it."""
     config = TrainConfig(max_steps=rounds + 1, learning_rate=1e-3)
-    trainers = {
-        precision: trainer(size, reviews.vocab_size, dataclasses.replace(config, precision=precision), 0, device)
-        for precision in PRECISIONS
-        if environment.supports(precision, device)
-    }
-    found: dict[str, list[float]] = {precision: [] for precision in trainers}
-    for turn, batch in enumerate(training_batches(reviews, size, seed=0, n=rounds + 1)):
-        names = list(trainers)
-        for precision in names[turn % len(names) :] + names[: turn % len(names)]:
-            record = trainers[precision].attempt([batch])
-            if turn > 0:
-                found[precision].append(record.tokens_per_second)
+    turns = list(training_batches(reviews, size, seed=0, n=rounds + 1))
+
+    def steps(precision: str) -> Callable[[int], None]:
+        changed = dataclasses.replace(config, precision=precision)
+        training = trainer(size, reviews.vocab_size, changed, 0, device)
+
+        def step(turn: int) -> None:
+            training.attempt([turns[turn]])
             progress()
-    return found
+
+        return step
+
+    possible = [precision for precision in PRECISIONS if environment.supports(precision, device)]
+    seconds = profiling.interleaved_seconds({precision: steps(precision) for precision in possible}, rounds)
+    counts = [objectives.count_targets(batch) for batch in turns[1:]]
+    return {name: [count / one for count, one in zip(counts, found, strict=True)] for name, found in seconds.items()}
 
 
 def matrix_speed(sizes: Iterable[int], device: torch.device, repeats: int = 5) -> dict[int, dict[str, float]]:
