@@ -25,6 +25,7 @@ from utils.checks.properties import Draw, is_equal, is_tensor
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "labs" / "source").glob("*.ipynb"))
 LABS = {path.stem.split("_", 1)[1]: path for path in SOURCES}
+ENOUGH_SECONDS = 5.0  # for the draws of one exercise
 
 
 def checks_of(lab: str):
@@ -63,7 +64,10 @@ def test_solutions_get_full_marks_on_many_draws(lab):
     _, exercises = checks_of(lab)
     solved = definitions(LABS[lab])
     for name, check in exercises.items():
+        begun = time.monotonic()
         for seed in range(0, 60, 3):
+            if time.monotonic() - begun > ENOUGH_SECONDS:  # a capstone trains a model each time
+                break
             verdict = judge(check.exercise, solved[name], seed)
             assert verdict.status == RIGHT and verdict.points == check.exercise.points, text_of(check.exercise, verdict)
 
