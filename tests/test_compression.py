@@ -204,7 +204,7 @@ def test_parts_are_kept_and_a_damaged_file_is_named(tmp_path, monkeypatch):
     ran = []
 
     def run(name):
-        def part(_):
+        def part():
             ran.append(name)
             yield {name: 1}
 

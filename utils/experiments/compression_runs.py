@@ -45,7 +45,7 @@ FOUR_BITS = QuantizationConfig(bits=4, scales=compression.GROUP)
 PARTS = ("students", "methods", "grid", "adapters", "lottery")
 
 
-def run_students_and_methods(result: dict) -> Iterator[dict]:
+def run_students_and_methods() -> Iterator[dict]:
     """Students of three kinds and several seeds; then every method, and the best-taught student, side by side."""
     model, tokenizer = compression.original()
     test = tokenized_reviews("rotten_tomatoes", "test", tokenizer)
@@ -107,7 +107,7 @@ def run_students_and_methods(result: dict) -> Iterator[dict]:
     }
 
 
-def run_grid(result: dict) -> Iterator[dict]:
+def run_grid() -> Iterator[dict]:
     """Accuracy over sparsity and bits, on all test reviews."""
     model, tokenizer = compression.original()
     test = tokenized_reviews("rotten_tomatoes", "test", tokenizer)
@@ -149,7 +149,7 @@ def adapter_memory(model: nn.Module, tokenizer, texts: list[str], labels: list[i
     }
 
 
-def run_adapters(result: dict) -> Iterator[dict]:
+def run_adapters() -> Iterator[dict]:
     """LoRA on fp32 and on 4-bit base weights: the same labels, steps and seeds."""
     runs, memory = [], {}
     for seed in SEEDS:
@@ -169,7 +169,7 @@ def run_adapters(result: dict) -> Iterator[dict]:
     yield {"adapters": {"labels": LABELS, "epochs": EPOCHS, "runs": runs, "memory": memory}}
 
 
-def run_lottery(result: dict) -> Iterator[dict]:
+def run_lottery() -> Iterator[dict]:
     """Tickets drawn with several seeds, down to small shares of the weights."""
     train, test = lottery.word_bags()
     rounds = tuple(range(1, LOTTERY_ROUNDS + 1))
@@ -186,7 +186,7 @@ def run_lottery(result: dict) -> Iterator[dict]:
     }
 
 
-RUNS: dict[str, Callable[[dict], Iterator[dict]]] = {
+RUNS: dict[str, Callable[[], Iterator[dict]]] = {
     "lottery": run_lottery,
     "grid": run_grid,
     "methods": run_students_and_methods,
@@ -216,7 +216,7 @@ def compress(folder: Path | None = None, fresh: bool = False) -> Path:
             continue
         print(name, flush=True)
         began = time.perf_counter()
-        for part in run(result):
+        for part in run():
             result |= part
         result["minutes"][name] = round((time.perf_counter() - began) / 60, 1)
         write(path, result)
