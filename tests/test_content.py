@@ -127,7 +127,7 @@ def test_addresses_come_from_their_one_place(path):
     assert source == expected, "badges or addresses differ from pyproject.toml: run python tests/address.py"
     for cell in cells(path, "code"):
         if "colab" in tags(cell):
-            assert cell["source"] == address.colab_cell()
+            assert cell["source"] == address.colab_cell(path.name)
 
 
 @every_notebook
