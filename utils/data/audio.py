@@ -57,7 +57,11 @@ def mel_to_hertz(mel: float) -> float:
 
 @functools.cache
 def mel_filterbank(
-    n_mels: int = N_MELS, window: int = WINDOW, sample_rate: int = SAMPLE_RATE, low: float = 0.0, high: float | None = None
+    n_mels: int = N_MELS,
+    window: int = WINDOW,
+    sample_rate: int = SAMPLE_RATE,
+    low: float = 0.0,
+    high: float | None = None,
 ) -> Tensor:
     """Triangles of height 1, their corners evenly spaced in mels, over the frequencies of a spectrum: (M, F).
 
@@ -76,12 +80,12 @@ def mel_filterbank(
     left, center, right = (corners[i : n_mels + i, None] for i in range(3))
     bank = torch.minimum((hertz - left) / (center - left), (right - hertz) / (right - center)).clamp(min=0)
     if empty := int((bank.sum(dim=1) == 0).sum()):
-        raise ValueError(f"mel bands: expected each to hold a frequency, got {empty} without; fewer bands or longer window")
+        raise ValueError(f"mel bands: expected a frequency in each, got {empty} without; take fewer")
     return bank.float()
 
 
 def log_mel(samples: Tensor, n_mels: int = N_MELS, sample_rate: int = SAMPLE_RATE) -> Tensor:
-    """Logarithm (base 10) of the power in each mel band; 80 dB below the loudest is the floor. (..., N) -> (..., T, M)."""
+    """Power in each mel band, log base 10; no lower than 80 dB below the loudest. Shapes: (..., N) -> (..., T, M)."""
     mel = power_spectrogram(samples) @ mel_filterbank(n_mels, WINDOW, sample_rate).to(samples).T  # (..., T, M)
     logs = mel.clamp(min=FLOOR).log10()
     return logs.maximum(logs.amax(dim=(-2, -1), keepdim=True) - RANGE)

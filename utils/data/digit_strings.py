@@ -64,6 +64,23 @@ def to_words(digits: Sequence[int]) -> str:
     return " ".join(WORDS[digit] for digit in digits)
 
 
+def parse_digits(text: str, longest: int = LONGEST) -> tuple[int, ...]:
+    """Typed digits, with or without spaces between: "47 0" is (4, 7, 0).
+
+    Raises: ValueError for an empty text, too many digits, or anything but the digits 0 to 9.
+    """
+    written = "".join(text.split()) if isinstance(text, str) else ""
+    if not written:
+        raise ValueError("digits: expected some, such as 4 7 0, got none")
+    strange = sorted({character for character in written if character not in "0123456789"})
+    if strange:
+        shown = ", ".join(repr(character) for character in strange[:3])
+        raise ValueError(f"digits: expected only 0 to 9 and spaces, got {shown}")
+    if len(written) > longest:
+        raise ValueError(f"digits: expected at most {longest}, got {len(written)}")
+    return tuple(int(character) for character in written)
+
+
 def random_digits(rng: np.random.Generator, n: int | None = None) -> tuple[int, ...]:
     """`n` digits, each as likely as any other; without n, 1 to 8 of them."""
     n = int(rng.integers(1, LONGEST + 1)) if n is None else n
@@ -170,7 +187,7 @@ def masked(features: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
 
 
 def collate(features: Sequence[torch.Tensor], strings: Sequence[Sequence[int]]) -> Batch:
-    """Features (T, M) of each recording and its digits as a batch: `features` (B, T, M), `frame_mask` (B, T), `targets`.
+    """Features (T, M) of recordings and their digits as a batch: `features` (B, T, M), `frame_mask` (B, T), `targets`.
 
     Raises: ValueError for no recordings, or unequal numbers.
     """

@@ -26,7 +26,8 @@ def read_wav(file: str | Path | bytes) -> tuple[np.ndarray, int]:
     """
     data = file if isinstance(file, bytes) else Path(file).read_bytes()
     if len(data) > LARGEST_FILE:
-        raise ValueError(f"recording: expected at most {LARGEST_FILE / 1e6:.0f} MB, got {len(data) / 1e6:.0f} MB; cut it")
+        megabytes = len(data) / 1e6
+        raise ValueError(f"recording: expected at most {LARGEST_FILE / 1e6:.0f} MB, got {megabytes:.0f} MB; cut it")
     if data[:4] not in (b"RIFF", b"RIFX", b"RF64"):
         kind = next((name for start, name in FORMATS.items() if data.startswith(start)), "another")
         what = f"{kind} file" if data else "an empty one"
@@ -93,7 +94,7 @@ def checked_samples(samples, sample_rate: int) -> np.ndarray:
 
 
 def resample(samples: np.ndarray, rate: int, new_rate: int = SAMPLE_RATE) -> np.ndarray:
-    """The same sound at another sample rate; what the new rate cannot hold is filtered out first. (N,) -> (M,), float32.
+    """The same sound at another sample rate; tones that it cannot hold are filtered out first. (N,) -> (M,) float32.
 
     Raises: as `checked_samples`.
     """

@@ -140,9 +140,7 @@ def synthesize(text: str, voice: str = "en-us", rate: int = 175, pitch: int = 50
     return next(_spoken([Utterance(text, voice, rate, pitch)]))
 
 
-def synthesize_many(
-    utterances: Sequence[Utterance], sample_rate: int = recordings.SAMPLE_RATE
-) -> Iterator[np.ndarray]:
+def synthesize_many(utterances: Sequence[Utterance], sample_rate: int = recordings.SAMPLE_RATE) -> Iterator[np.ndarray]:
     """Each utterance as samples (N,) float32, mono, at one common rate.
 
     The same list gives the same samples; an utterance in it depends a little on those before it.

@@ -1,33 +1,22 @@
-"""The recognizer of spoken digits: its recipe, its test sets, its errors, and the named command that trains it."""
+"""The recognizer of spoken digits: its recipe, its test sets, its errors."""
 
 import dataclasses
-import hashlib
-import json
-import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save
-from tqdm.auto import tqdm
 
-from utils import environment
-from utils.data import audio, digit_strings, sources, speech
-from utils.experiments.fine_tuning import one_process
+from utils.data import audio, digit_strings
 from utils.metrics import intervals
 from utils.metrics.error_rate import align
-from utils.models import ctc_search
 from utils.models.config import TransformerConfig
-from utils.models.recognizer import BLANK, Recognizer, load_recognizer
+from utils.models.recognizer import BLANK, Recognizer
 from utils.training import objectives
 from utils.training.loop import Record, TrainConfig, Trainer
 
 SEED, TEST_SEED = 18, 1018
-FOLDER = sources.WEIGHTS / "digits-recognizer"
-RESULTS = sources.WEIGHTS.parent / "results" / "digits.json"
 N_TRAIN, N_TEST, BATCH_SIZE = 3000, 300, 24
-STEPS, LEARNING_RATE = 2400, 2e-3
+STEPS, LEARNING_RATE = 1500, 2e-3
 # Name: voices' split, accents, rates. What a set does not change is as in training.
 TEST_SETS = {
     "heard voices": ("train", digit_strings.TRAIN_ACCENTS, digit_strings.TRAIN_RATES),
@@ -84,7 +73,9 @@ def noisy(spoken: Sequence[digit_strings.Spoken], decibels: float | None = None)
 
 
 @torch.inference_mode()
-def frame_log_probs(model: Recognizer, spoken: Sequence[digit_strings.Spoken], batch_size: int = 25) -> list[torch.Tensor]:
+def frame_log_probs(
+    model: Recognizer, spoken: Sequence[digit_strings.Spoken], batch_size: int = 25
+) -> list[torch.Tensor]:
     """Log-probabilities (P, C) of each recording, in evaluation mode; the model's mode is restored."""
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
@@ -121,78 +112,3 @@ def confusions(spoken: Sequence[digit_strings.Spoken], found: Sequence[Sequence[
         for said, taken in align(one.digits, tuple(labels)).pairs:
             table[10 if said is None else said, 10 if taken is None else taken] += 1
     return table
-
-
-def numbers(interval: intervals.Interval) -> dict[str, float]:
-    """An interval for a result file."""
-    return {name: round(getattr(interval, name), 5) for name in ("estimate", "low", "high")}
-
-
-def measure(model: Recognizer) -> dict:
-    """Greedy word error rates of every test set, and of the unheard voices in more and more noise."""
-    sets, noise = {}, {}
-    for name in TEST_SETS:
-        spoken = test_set(name)
-        found = [ctc_search.greedy(one, BLANK) for one in frame_log_probs(model, spoken)]
-        sets[name] = numbers(error_rate(spoken, edits(spoken, found)))
-        if name == "unheard voices":
-            table = confusions(spoken, found)
-    clean = digit_strings.draw_spoken(N_TEST, TEST_SEED, "test")
-    for level in NOISE_LEVELS:
-        spoken = noisy(clean, level)
-        found = [ctc_search.greedy(one, BLANK) for one in frame_log_probs(model, spoken)]
-        noise[str(level)] = numbers(error_rate(spoken, edits(spoken, found)))
-    return {"word_error_rate": sets, "noise_decibels": noise, "confusions_of_unheard_voices": table.tolist()}
-
-
-def save_recognizer(folder: Path, model: Recognizer, card: dict) -> None:
-    """Write `config.json`, `model.safetensors` (half precision) and `card.json`, each whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = save({name: tensor.detach().cpu().half().contiguous() for name, tensor in model.state_dict().items()})
-    settings = {"n_mels": model.n_mels, **model.config.to_dict()}
-    card = {**card, "weights_sha256": hashlib.sha256(weights).hexdigest()}
-    contents = {"config.json": settings, "card.json": card, "model.safetensors": weights}
-    for name, content in contents.items():
-        data = content if isinstance(content, bytes) else (json.dumps(content, indent=1) + "\n").encode()
-        part = folder / f".{name}.part"
-        part.write_bytes(data)
-        part.replace(folder / name)
-
-
-def digits_recognizer(folder: Path | None = None, max_steps: int | None = None) -> Path:
-    """Train the course's recognizer of spoken digits, save it in half precision, and measure what was saved."""
-    one_process("digits-recognizer")
-    began, results = time.perf_counter(), RESULTS if folder is None else folder / RESULTS.name
-    folder = folder or FOLDER
-    environment.seed_everything(SEED)
-    spoken = digit_strings.draw_spoken(N_TRAIN, SEED)
-    model, steps = Recognizer(config()), max_steps or STEPS
-    records = list(tqdm(train(model, spoken, steps, LEARNING_RATE, SEED), total=steps, desc=folder.name))
-    trained = time.perf_counter()
-    seconds = sum(len(one.samples) for one in spoken) / 16_000
-    provenance = {
-        "command": "python -m utils.launch digits-recognizer",
-        "seed": SEED,
-        "hardware": environment.hardware(),
-        "threads": torch.get_num_threads(),
-        "versions": {"torch": torch.__version__, speech.PACKAGE: speech.VERSION},
-        "data": f"{len(spoken)} strings of 1 to {digit_strings.LONGEST} digits ({seconds / 60:.0f} minutes), spoken by "
-        f"eSpeak NG in {len(digit_strings.families('train'))} voice families, made noisy anew in each step",
-    }
-    card = {
-        "name": "digits-recognizer",
-        **provenance,
-        "recipe": dataclasses.asdict(training_config(steps, LEARNING_RATE)),
-        "batch_size": BATCH_SIZE,
-        "minutes": round((trained - began) / 60, 1),
-        "loss_every_steps": 20,
-        "loss_nats": [round(float(np.mean([r.loss for r in records[i : i + 20]])), 4) for i in range(0, steps, 20)],
-        "licence": "Weights: Apache-2.0. Trained on speech made with eSpeak NG (GPL-3.0-or-later). For teaching only.",
-    }
-    save_recognizer(folder, model, card)
-    found = {**provenance, **measure(load_recognizer(folder)), "minutes": round((time.perf_counter() - began) / 60, 1)}
-    results.parent.mkdir(parents=True, exist_ok=True)
-    part = results.with_name(f".{results.name}.part")
-    part.write_text(json.dumps(found, indent=1) + "\n")
-    part.replace(results)
-    return folder

@@ -1,4 +1,4 @@
-"""Connectionist temporal classification: the probability of a label sequence, summed over all ways to spread it in time.
+"""Connectionist temporal classification: the probability of labels, summed over all ways to spread them in time.
 
 A path gives each frame one label or the blank; collapsing it merges what repeats and drops the blanks. The extended
 sequence puts a blank around every label; its S = 2U + 1 places are the rows of the lattice.

@@ -1,6 +1,7 @@
 """A speech recognizer: two convolutions over time, a Transformer encoder, and a class for each frame, for CTC.
 
-Letters in shape comments: B batch, T frames of 10 ms, M mel bands, P frames after the stem (T / 4), D d_model, C classes.
+Letters in shape comments: B batch, T frames of 10 ms, M mel bands, P frames after the stem (T / 4), D d_model,
+C classes.
 """
 
 import json
