@@ -120,38 +120,31 @@ def beam_best(answer, draw):
 
 def beam_language(answer, draw):
     """With a language model, the best sum of both, the end included."""
-    language, weight = _language(draw.number(1, 10_000), 4), draw.number(5, 15) / 10
+    language, weight = _language(draw.number(1, 10_000), 4), (0.4, 0.5, 1.8, 2.2)[draw.number(0, 3)]
+    sequences, _ = _every(torch.zeros(4, 4).log_softmax(-1))
+    known, endless = (
+        torch.tensor([_knowledge(language, one, end) for one in sequences], dtype=torch.float64) for end in (True, False)
+    )
 
-    def scores(sequences, totals, factor, end=True):
-        return totals + factor * torch.tensor(
-            [_knowledge(language, one, end) for one in sequences], dtype=torch.float64
-        )
+    def picks(totals):
+        scores = (totals + weight * known, totals, totals + weight * endless, totals + known)
+        return [int(one.argmax()) for one in scores]
 
     def accept(log_probs, sequences, totals):
-        both = scores(sequences, totals, weight)
-        best = both.topk(2).values
-        others = (totals, scores(sequences, totals, weight, end=False))
-        return best[0] - best[1] > 1e-3 and all(both.argmax() != other.argmax() for other in others)
+        best = (totals + weight * known).topk(2).values
+        return best[0] - best[1] > 1e-3 and len(set(picks(totals))) == 4  # so that slips can be told apart
 
     log_probs, sequences, totals = _clear(draw, accept)
-    pick = [
-        sequences[int(one.argmax())]
-        for one in (
-            scores(sequences, totals, weight),
-            totals,
-            scores(sequences, totals, weight, end=False),
-            scores(sequences, totals, 1.0),
-        )
-    ]
+    right, deaf, endless_one, unweighted = (sequences[one] for one in picks(totals))
     same_labels(
         is_labels(answer(log_probs, 1000, language, weight)),
-        pick[0],
+        right,
         problem="The sequence found does not have the best score ln p(labels | sound) + weight * ln p(labels).",
         hint="Each new label adds weight * language(prefix)[label], once, not once a frame.",
         slips={
-            "The language model has no effect.": pick[1],
-            "The end was forgotten: add weight * language(labels)[-1] at last.": pick[2],
-            "The weight has no effect.": pick[3],
+            "The language model has no effect.": deaf,
+            "The end was forgotten: add weight * language(labels)[-1] at last.": endless_one,
+            "The weight has no effect.": unweighted,
         },
     )
 
