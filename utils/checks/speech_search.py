@@ -123,7 +123,8 @@ def beam_language(answer, draw):
     language, weight = _language(draw.number(1, 10_000), 4), (0.4, 0.5, 1.8, 2.2)[draw.number(0, 3)]
     sequences, _ = _every(torch.zeros(4, 4).log_softmax(-1))
     known, endless = (
-        torch.tensor([_knowledge(language, one, end) for one in sequences], dtype=torch.float64) for end in (True, False)
+        torch.tensor([_knowledge(language, one, end) for one in sequences], dtype=torch.float64)
+        for end in (True, False)
     )
 
     def picks(totals):

@@ -131,10 +131,21 @@ def variants() -> tuple[str, ...]:
     return names
 
 
+@functools.cache
+def breathy() -> tuple[str, ...]:
+    """Names of the variants with breath in them: the only ones that sound a little different each time.
+
+    Raises: as `variants`.
+    """
+    folder = _checked_files()[1] / "voices" / "!v"
+    lines = {name: (folder / name).read_text(encoding="utf-8", errors="replace").splitlines() for name in variants()}
+    return tuple(name for name in lines if any(line.startswith("breath ") for line in lines[name]))
+
+
 def synthesize(text: str, voice: str = "en-us", rate: int = 175, pitch: int = 50) -> tuple[np.ndarray, int]:
     """A text as sound: samples (N,) float32 from -1 to 1, mono, and the synthesizer's own sample rate in Hz.
 
-    The same arguments give the same samples.
+    The same arguments give the same samples, but for breathy voices.
     Raises: ValueError for a text, voice, rate or pitch that does not fit; SourceError if the package is missing.
     """
     return next(_spoken([Utterance(text, voice, rate, pitch)]))
@@ -143,7 +154,7 @@ def synthesize(text: str, voice: str = "en-us", rate: int = 175, pitch: int = 50
 def synthesize_many(utterances: Sequence[Utterance], sample_rate: int = recordings.SAMPLE_RATE) -> Iterator[np.ndarray]:
     """Each utterance as samples (N,) float32, mono, at one common rate.
 
-    The same list gives the same samples; an utterance in it depends a little on those before it.
+    The same list gives the same samples, but for breathy voices; an utterance depends a little on those before it.
     Raises: as `synthesize`.
     """
     for samples, rate in _spoken(utterances):
@@ -155,9 +166,11 @@ def _spoken(utterances: Sequence[Utterance]) -> Iterator[tuple[np.ndarray, int]]
     library, data = map(str, _checked_files())
     script = str(Path(__file__).with_name("synthesizer.py"))
     child = subprocess.Popen(
-        [sys.executable, "-I", "-S", script, library, data], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        [sys.executable, "-I", "-S", script, library, data],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-    )  # fmt: skip
+    )
     try:
         rate = _number(child)
         for one in utterances:
