@@ -216,7 +216,7 @@ def bank_library(answer, draw):
         _bank(*sizes),
         tolerance=2e-4,
         problem="This is not the bank of transformers' mel_filter_bank (scale `htk`, no norm).",
-        hint="M triangles have M + 2 corners, evenly spaced in mels from 0 to half the sample rate; then back to hertz.",
+        hint="M triangles have M + 2 corners, evenly spaced in mels from 0 to half the rate; then back to hertz.",
         slips={
             "The corners are evenly spaced in hertz: space them in mels, then go back.": _in_hertz(*sizes),
             "This is another mel scale: m = 2595 log10(1 + f / 700).": _bank(*sizes, mel_scale="slaney"),

@@ -15,8 +15,9 @@ from utils.training import objectives
 from utils.training.loop import Record, TrainConfig, Trainer
 
 SEED, TEST_SEED = 18, 1018
-N_TRAIN, N_TEST, BATCH_SIZE = 3000, 300, 24
-STEPS, LEARNING_RATE = 1500, 2e-3
+N_TRAIN, N_TEST, BATCH_SIZE = 3000, 300, 16
+STEPS, LEARNING_RATE = 1600, 2e-3
+LIVE_STRINGS, LIVE_STEPS, LIVE_RATE = 800, 400, 3e-3  # of the small one, within a minute
 # Name: voices' split, accents, rates. What a set does not change is as in training.
 TEST_SETS = {
     "heard voices": ("train", digit_strings.TRAIN_ACCENTS, digit_strings.TRAIN_RATES),
@@ -26,7 +27,6 @@ TEST_SETS = {
     "faster": ("train", digit_strings.TRAIN_ACCENTS, digit_strings.FAST_RATES),
     "unheard voices, accents and rates": ("test", digit_strings.TEST_ACCENTS, digit_strings.FAST_RATES),
 }
-NOISE_LEVELS = (20, 10, 5, 0, -5)  # decibels
 
 
 def config(small: bool = False) -> TransformerConfig:

@@ -1,4 +1,4 @@
-"""One argument from the course's digits to read speech: LibriSpeech with a Whisper-class model, where the hub is reached.
+"""One argument from the course's digits to read speech: LibriSpeech and Whisper, where the hub is in reach.
 
 The hub's parts are used through `transformers` and `datasets`; both come from the local cache when they lie there.
 """
