@@ -131,12 +131,16 @@ def test_the_page_ranks_mixes_and_writes_wav_files(tmp_path):
         globalThis.Blob = class { constructor(parts) { head = [...new Uint8Array(parts[0])]; } };
         wavFile(new DataView(bytes.buffer));
         const best = ranked(Float32Array.from(data.probs), 2, 5);
-        return { best, mono: [...new Float32Array(mono.buffer)], names, head };""",
+        const typed = ["4 7", "4a\\u{1F600}7a", ""].map(onlyDigits);
+        return { typed, best, mono: [...new Float32Array(mono.buffer)], names, head };""",
         {"probs": probs.ravel().tolist(), "sound": list(sound.tobytes())},
         tmp_path,
     )
     assert [i for i, _ in found["best"]] == np.argsort(-probs[2]).tolist()
     assert found["mono"] == [0.5, 0, 2]
+    assert [one["digits"] for one in found["typed"]] == ["47", "47", ""]
+    assert [one["kept"] for one in found["typed"]] == ["4 7", "47", ""]
+    assert [one["strange"] for one in found["typed"]] == ["", "a 😀", ""]
     for words, said in zip(("not allowed", "No microphone", "AbortError"), found["names"], strict=True):
         assert words in said
     samples, rate = recordings.read_wav(bytes(found["head"]) + sound.tobytes())

@@ -26,6 +26,12 @@ function ranked(probs, frame, count) {
   return own.map((p, i) => [i, p]).sort((a, b) => b[1] - a[1] || a[0] - b[0]);
 }
 
+/** What of a typed text are digits and spaces (`kept`), the digits alone, and what else there was. */
+function onlyDigits(text) {
+  const strange = [...new Set(text.replace(/[0-9\s]/gu, ""))].join(" ");
+  return { kept: text.replace(/[^0-9\s]/gu, ""), digits: text.replace(/[^0-9]/gu, ""), strange };
+}
+
 /** A WAV file of 16-bit samples. */
 function wavFile(sound) {
   const head = new DataView(new ArrayBuffer(44));
@@ -66,12 +72,31 @@ function render({ model, el }) {
   const answered = onAnswer(model, root, rebuild);
   let asked = 0;
 
-  function field(label, name) {
-    const input = make("input", { type: "text", value: model.get("query")[name], spellcheck: "false", "aria-label": label });
-    const send = () => { if (input.value !== model.get("query")[name]) query({ [name]: input.value }); };
-    input.addEventListener("input", settled(send, 250));
-    input.addEventListener("change", send);
-    return make("label", { class: "field" }, make("span", { text: label }), input);
+  // What the page itself has to say; Python's errors have a line of their own.
+  const note = make("p", { class: "problem", role: "status" });
+  const complain = (words) => { note.textContent = words; };
+
+  /** A field for digits; what is none is taken out at once, and said. `send` gets the digits when they have changed. */
+  function field(label, value, send) {
+    const input = make("input", { type: "text", value, spellcheck: "false", inputmode: "numeric", "aria-label": label });
+    let sent = onlyDigits(value).digits;
+    const act = () => {
+      const { digits } = onlyDigits(input.value);
+      if (digits === sent) return;
+      sent = digits;
+      send(input.value);
+    };
+    input.addEventListener("input", () => {
+      const { kept, strange } = onlyDigits(input.value);
+      complain(strange ? `Digits only, from 0 to 9: “${strange}” was left out.` : "");
+      if (strange) input.value = kept;
+    });
+    input.addEventListener("input", settled(act, 250));
+    input.addEventListener("change", act);
+    return {
+      input, box: make("label", { class: "field" }, make("span", { text: label }), input),
+      show(text) { if (document.activeElement !== input) { input.value = text; sent = onlyDigits(text).digits; } },
+    };
   }
 
   // What to hear: typed digits in some voice, or a recording.
@@ -80,17 +105,16 @@ function render({ model, el }) {
     ...model.get("voices").map((name) => make("option", { value: name, text: name })));
   const rate = slider("Rate", { min: 100, max: 340, step: 10, value: model.get("query").rate, shown: (v) => `${v} words/min`, onmove: (value) => later({ rate: value }) });
   const noise = slider("Voice above noise", { min: -5, max: 40, step: 5, value: model.get("query").noise, shown: (v) => (v >= 40 ? "no noise" : `${v} dB`), onmove: (value) => later({ noise: value }) });
-  const typedRow = make("div", { class: "row" }, field("Digits", "text"), make("label", { class: "field" }, make("span", { text: "Voice" }), voice), rate.box, noise.box);
+  const typedRow = make("div", { class: "row" }, field("Digits", model.get("query").text, (text) => query({ text, labels: "" })).box, make("label", { class: "field" }, make("span", { text: "Voice" }), voice), rate.box, noise.box);
 
   const recorder = make("button", { type: "button", text: "Record", onclick: () => record() });
   const picker = make("input", { type: "file", accept: "audio/*,.wav", "aria-label": "Sound file", onchange: () => pick() });
   const recordedRow = make("div", { class: "row" }, recorder, make("label", { class: "field" }, make("span", { text: "or a file" }), picker));
   let capture = null;
 
-  const complain = (words) => { answered.problem.textContent = words; };
-
   function send(bytes, kind, sampleRate) {
     asked += 1;
+    complain("");
     model.set("recording", bytes);
     query({ kind, sample_rate: sampleRate, asked, labels: "" });
   }
@@ -172,7 +196,7 @@ function render({ model, el }) {
   const paths = strip("the paths", "to the labels, from below to above: how likely a path is there; orange is the best one");
   const frame = slider("Time", { min: 0, max: 1, value: 0, shown: (v) => `${(0.04 * v).toFixed(2)} s`, onmove: (value) => { state.frame = value; point(); } });
   const player = make("button", { type: "button", text: "Play", onclick: () => play() });
-  const labels = field("Labels to align (empty: as said or heard)", "labels");
+  const labels = field("Labels to align", "", (text) => query({ labels: text }));
   const facts = make("p", { class: "facts" });
   const bars = make("div", { class: "bars" });
   let playing = null;
@@ -242,6 +266,7 @@ function render({ model, el }) {
     rows(paths.names, [...places].reverse().map((place) => (place === classes.length - 1 ? "·" : classes[place])));
     frame.limit(state.frames - 1);
     const [heard, aligned] = [found.heard, found.labels].map((list) => list.join(" ") || "nothing");
+    labels.show(found.labels.join(" "));
     facts.textContent = `Heard greedily: ${heard}. Labels ${aligned}: ${found.loss == null ? "they do not fit into so few frames, the loss is infinite" : `loss ${found.loss.toFixed(2)} nats, probability ${percent(Math.exp(-found.loss))}`}.`;
     move(state.frame);
   }
@@ -257,8 +282,8 @@ function render({ model, el }) {
 
   root.append(
     model.get("mode") === "typed" ? typedRow : recordedRow,
-    answered.problem,
-    make("div", { class: "row" }, player, frame.box, labels),
+    answered.problem, note,
+    make("div", { class: "row" }, player, frame.box, labels.box),
     facts, spectrum.box, byFrame.box, paths.box, bars, ...told.parts,
   );
   el.append(root);
