@@ -191,7 +191,7 @@ function render({ model, el }) {
     });
     return { canvas, names, cursor, box: make("figure", {}, make("figcaption", {}, make("b", { text: title }), ` ${note}`), make("div", { class: "strip" }, names, heat)) };
   };
-  const spectrum = strip("spectrogram", "low tones below, high above; dark is loud");
+  const spectrum = strip("spectrogram", "low tones below, high above; strong is loud");
   const byFrame = strip("the model", "probability of each class, a column every 40 ms");
   const paths = strip("the paths", "to the labels, from below to above: how likely a path is there; orange is the best one");
   const frame = slider("Time", { min: 0, max: 1, value: 0, shown: (v) => `${(0.04 * v).toFixed(2)} s`, onmove: (value) => { state.frame = value; point(); } });
