@@ -60,6 +60,9 @@ def test_the_same_seed_says_the_same(spoken):
     for a, b in zip(spoken, again, strict=True):
         assert a.digits == b.digits and a.utterance == b.utterance
         np.testing.assert_array_equal(a.samples, b.samples)
+    few = digit_strings.draw_spoken(4, seed=3)
+    assert [one.utterance for one in few] == [one.utterance for one in spoken[:4]]
+    np.testing.assert_array_equal(few[3].samples, spoken[3].samples)
     families = {digit_strings.family(one.utterance.voice.partition("+")[2]) for one in spoken}
     assert families <= set(digit_strings.families("train"))
     assert digit_strings.draw_spoken(2, 3, strings=[(1, 2), (3,)])[0].digits == (1, 2)

@@ -118,14 +118,16 @@ def draw_spoken(
 ) -> list[Spoken]:
     """`n` spoken digit strings of a split's voices, without noise: random ones, or the given ones.
 
-    The same arguments give the same samples.
+    The same arguments give the same samples, and fewer of them the first ones.
     """
     rng = np.random.default_rng([seed, SPLITS.index(split)])
     voices = families(split)
-    strings = [random_digits(rng) for _ in range(n)] if strings is None else list(strings)[:n]
-    utterances = [random_utterance(digits, rng, voices, accents, rates) for digits in strings]
+    said, utterances = [], []
+    for number in range(n):
+        said.append(random_digits(rng) if strings is None else strings[number])
+        utterances.append(random_utterance(said[-1], rng, voices, accents, rates))
     sounds = speech.synthesize_many(utterances)
-    return [Spoken(*parts) for parts in zip(strings, utterances, sounds, strict=True)]
+    return [Spoken(*parts) for parts in zip(said, utterances, sounds, strict=True)]
 
 
 def noise(kind: str, n: int, rng: np.random.Generator) -> np.ndarray:
