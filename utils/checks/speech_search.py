@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -11,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from utils.checks.calls import NotYet, describe
-from utils.checks.properties import is_equal
 from utils.checks.speech_paths import is_labels, labels_of, same_labels
 from utils.data import audio, digit_strings, phone_numbers, recordings
 from utils.metrics.error_rate import align

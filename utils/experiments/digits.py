@@ -16,7 +16,7 @@ from utils.training.loop import Record, TrainConfig, Trainer
 
 SEED, TEST_SEED = 18, 1018
 N_TRAIN, N_TEST, BATCH_SIZE = 3000, 300, 16
-STEPS, LEARNING_RATE = 1200, 2e-3
+STEPS, LEARNING_RATE = 900, 2e-3
 LIVE_STRINGS, LIVE_STEPS, LIVE_RATE = 800, 400, 3e-3  # of the small one, within a minute
 # Name: voices' split, accents, rates. What a set does not change is as in training.
 TEST_SETS = {
