@@ -17,9 +17,9 @@ from utils.models.ctc_search import ngram_language
 from utils.models.recognizer import BLANK, load_recognizer
 from utils.text.ngrams import KneserNey
 
-N_RECORDINGS, SPLIT, SEED, DECIBELS = 24, "test", 180, 0.0
+N_RECORDINGS, SPLIT, SEED, DECIBELS = 24, "test", 180, -3.0
 N_TEXTS, ORDER = 20_000, 6
-GOOD, TARGET = 0.5, 0.3
+GOOD, TARGET = 0.4, 0.2
 SECONDS = 30.0
 _RESULTS: dict = {}
 
