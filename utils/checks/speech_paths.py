@@ -156,7 +156,7 @@ def _summed(answer, log_probs: Tensor, labels: list[int], blank: int) -> Tensor:
 
 
 def _best_path(log_probs: Tensor, labels: list[int], blank: int, of=None) -> Tensor:
-    """ln of the likeliest single path; with `of` of all paths, with "skips" between equal labels, too, or "no skips"."""
+    """ln of the likeliest path; with `of` of all paths, with "skips" between equal labels, too, or "no skips"."""
     places = [blank, *(c for label in labels for c in (label, blank))]
     alpha = [log_probs[0, c].item() if s < 2 else -math.inf for s, c in enumerate(places)]
     for row in log_probs[1:].tolist():
