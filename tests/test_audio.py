@@ -75,7 +75,7 @@ def test_mel_scale_turns_back():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"), [((0,), "n_mels"), ((40, 400, 16_000, 9_000), "low"), ((200,), "hold")]
+    ("arguments", "words"), [((0,), "n_mels"), ((40, 400, 16_000, 9_000), "low"), ((200,), "frequency in each")]
 )
 def test_impossible_mel_bands(arguments, words):
     with pytest.raises(ValueError, match=words):
