@@ -12,6 +12,7 @@ import torch
 from utils import environment
 from utils.experiments import (
     compression_runs,
+    digits_recognizer,
     evaluation,
     fine_tuning,
     gpu,
@@ -73,6 +74,11 @@ def compress(options: argparse.Namespace) -> Path:
     return compression_runs.compress(options.folder, options.fresh)
 
 
+def train_digits_recognizer(options: argparse.Namespace) -> Path:
+    """Train the recognizer of spoken digits and measure it."""
+    return digits_recognizer.digits_recognizer(options.folder, options.max_steps)
+
+
 # A command takes the parsed options and returns where its result is, or None when it was cut short.
 COMMANDS: dict[str, Callable[[argparse.Namespace], Path | None]] = {
     "reviews-gpt": functools.partial(pretrain, pretraining.GPT_RECIPE),
@@ -85,6 +91,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], Path | None]] = {
     "measure-gpu": measure_gpu,
     "fine-tune-curve": fine_tune_curve,
     "sentiment-lora": train_sentiment_adapter,
+    "digits-recognizer": train_digits_recognizer,
 }
 
 

