@@ -1,7 +1,7 @@
-"""The course's own text: every chapter's Markdown as passages, and fifty questions with the sections that answer them.
+"""The course's own text: all chapters' Markdown as passages, and fifty questions with the sections that answer them.
 
-A passage is one Markdown cell below a heading of level 2 or 3; its section is the cell with that heading. What only lists
-or names (the title, the goals, quick questions, recap, references) is left out. Text: CC BY 4.0, as all chapters.
+A passage is one Markdown cell below a heading of level 2 or 3; its section is the cell with that heading. What only
+lists or names (the title, the goals, quick questions, recap, references) is left out. Text: CC BY 4.0, as all chapters.
 """
 
 import json
@@ -99,8 +99,8 @@ def _passages_of(path: Path) -> list[Passage]:
         title = next(plain(text.split("\n")[0]) for _, text in cells if text.startswith("# "))
     except (ValueError, KeyError, TypeError, StopIteration) as error:
         raise ValueError(
-            f"{path}: expected a chapter's notebook with a title, got an unreadable one ({error!r}); check the file out "
-            f"again from the repository"
+            f"{path}: expected a chapter's notebook with a title, got an unreadable one ({error!r}); check the file "
+            f"out again from the repository"
         ) from error
     found, heading, section = [], None, ""
     for cell, text in cells:
@@ -133,5 +133,5 @@ def course_questions() -> list[Question]:
 
 
 def sentences(text: str) -> Sequence[str]:
-    """A passage's sentences: cut behind a period, question or exclamation mark that a space and a capital follow."""
-    return [part for part in re.split(r"(?<=[.!?])\s+(?=[A-Z“\"(])", text) if part.strip()]
+    """A passage's sentences: cut behind a period, question or exclamation mark before a capital."""
+    return [part for part in re.split(r"(?:(?<=[.!?])|(?<=[.!?][)”\"]))\s+(?=[A-Z“\"(])", text) if part.strip()]

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 
 import numpy as np
+from scipy.stats import rankdata
 
 
 def first_ranks(scores, relevant: Sequence[Collection[int]]) -> np.ndarray:
@@ -47,6 +48,4 @@ def fuse_ranks(*all_scores, constant: float = 60) -> np.ndarray:
     arrays = [np.asarray(scores, dtype=np.float64) for scores in all_scores]
     if not arrays or len({array.shape for array in arrays}) > 1:
         raise ValueError(f"expected scores of equal shapes, got {[array.shape for array in arrays]}")
-    from scipy.stats import rankdata
-
     return sum(1 / (constant + rankdata(-array, axis=-1)) for array in arrays)
