@@ -6,7 +6,6 @@ lists or names (the title, the goals, quick questions, recap, references) is lef
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,6 +131,6 @@ def course_questions() -> list[Question]:
         ) from error
 
 
-def sentences(text: str) -> Sequence[str]:
+def sentences(text: str) -> list[str]:
     """A passage's sentences: cut behind a period, question or exclamation mark before a capital."""
     return [part for part in re.split(r"(?:(?<=[.!?])|(?<=[.!?][)”\"]))\s+(?=[A-Z“\"(])", text) if part.strip()]

@@ -1,19 +1,21 @@
 """Search: which of many texts answers a question, by shared words, by meaning, or by both."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from utils.data.course_text import Passage, sentences
 from utils.metrics.ranking import fuse_ranks
 from utils.models.heads import sentence_embeddings
 from utils.models.transformer import BERT
 from utils.text.bm25 import BM25, words
 
 METHODS = ("words", "meaning", "both")
-MOST_TOKENS = 128
+MOST_TOKENS, MOST_CHARACTERS = 256, 300
 
 
 class TextIndex:
@@ -74,8 +76,44 @@ def best_of_groups(scores, groups: Sequence) -> tuple[np.ndarray, list]:
     return np.stack([scores[..., rows].max(axis=-1) for rows in members], axis=-1), names
 
 
-def closest_sentence(index: TextIndex, query: str, sentences: Sequence[str]) -> tuple[int, Tensor]:
-    """The sentence nearest in meaning to a query, and the cosine of each. Shapes: (len(sentences),)."""
+def closest_sentence(index: TextIndex, query: str, candidates: Sequence[str]) -> tuple[int, Tensor]:
+    """The sentence nearest in meaning to a query, and the cosine of each. Shapes: (len(candidates),)."""
     with torch.inference_mode():
-        cosines = index.embed(sentences) @ index.embed([query])[0]
+        cosines = index.embed(candidates) @ index.embed([query])[0]
     return int(cosines.argmax()), cosines
+
+
+@dataclass(frozen=True)
+class Found:
+    """A passage that was found: where it stands, its score, its sentences, the best of them, and the shared words."""
+
+    passage: Passage
+    where: str
+    score: float
+    sentences: list[str]
+    best: int
+    words: set[str]
+
+
+def ask_course(
+    index: TextIndex, passages: Sequence[Passage], query: str, k: int = 5, method: str = "meaning"
+) -> list[Found]:
+    """The k best passages for a question, one a section, best first; `index` holds the passages' texts in their order.
+
+    Raises: ValueError for a question without a letter or digit, one of more than 300 characters, or another method.
+    """
+    if len(query) > MOST_CHARACTERS:
+        raise ValueError(f"expected a question of at most {MOST_CHARACTERS} characters, got {len(query)}; shorten it")
+    found, seen = [], set()
+    for i, score in index.search(query, len(passages), method):
+        if passages[i].section in seen:
+            continue
+        seen.add(passages[i].section)
+        parts = sentences(passages[i].text)
+        best, _ = closest_sentence(index, query, parts)
+        shared = {w for w in set(words(query)) & set(words(index.texts[i])) if index.bm25.idf.get(w, 0) > 1}
+        where = f"{passages[i].title} › {passages[i].heading}"
+        found.append(Found(passages[i], where, score, parts, best, shared))
+        if len(found) == k:
+            break
+    return found
