@@ -8,6 +8,7 @@ import scipy.stats
 import torch
 from sklearn.feature_extraction.text import CountVectorizer
 
+from utils.data.course_text import Passage
 from utils.metrics import ranking
 from utils.models import retrieval
 from utils.models.pretrained import load_model
@@ -94,12 +95,10 @@ def test_reciprocal_ranks_by_hand():
     np.testing.assert_allclose(ranking.reciprocal_ranks([3, 4], cutoff=3), [1 / 3, 0])
 
 
-def test_fused_ranks_by_hand():
-    a, b = np.array([3.0, 1.0, 2.0]), np.array([0.0, 0.0, 5.0])
-    np.testing.assert_allclose(
-        ranking.fuse_ranks(a, b), [1 / 61 + 1 / 62.5, 1 / 63 + 1 / 62.5, 1 / 62 + 1 / 61], rtol=1e-12
-    )
-    assert scipy.stats.rankdata(-ranking.fuse_ranks(a, a)).tolist() == [1, 3, 2]
+def test_standardized_rows():
+    scores = np.random.default_rng(1).normal(3, 5, size=(4, 9))
+    np.testing.assert_allclose(retrieval.standardized(scores), scipy.stats.zscore(scores, axis=1), atol=1e-12)
+    assert retrieval.standardized(np.full((2, 3), 7.0)).tolist() == [[0.0] * 3] * 2
 
 
 @pytest.mark.parametrize(
@@ -110,8 +109,6 @@ def test_fused_ranks_by_hand():
         lambda: ranking.first_ranks(np.zeros((1, 3)), [[3]]),
         lambda: ranking.reciprocal_ranks([0]),
         lambda: ranking.reciprocal_ranks([1], cutoff=0),
-        lambda: ranking.fuse_ranks(),
-        lambda: ranking.fuse_ranks([1.0], [1.0, 2.0]),
         lambda: retrieval.best_of_groups(np.zeros((2, 3)), ["a"]),
     ],
 )
@@ -132,8 +129,10 @@ def test_index_scores(index):
     u, v = index.embed([QUERIES[1]])[0], index.embed([TEXTS[1]])[0]
     assert by_meaning[1, 1] == pytest.approx(float(torch.dot(u, v) / (u.norm() * v.norm())), abs=1e-5)
     np.testing.assert_array_equal(index.scores(QUERIES, "words")[0], index.bm25.scores(words(QUERIES[0])))
-    both = ranking.fuse_ranks(by_meaning, index.scores(QUERIES, "words"))
-    np.testing.assert_allclose(index.scores(QUERIES, "both"), both)
+    both = scipy.stats.zscore(by_meaning, axis=1) + np.nan_to_num(
+        scipy.stats.zscore(index.scores(QUERIES, "words"), axis=1)
+    )
+    np.testing.assert_allclose(index.scores(QUERIES, "both"), both, atol=1e-12)
 
 
 def test_search_gives_the_best_first(index):
@@ -155,6 +154,8 @@ def test_index_refuses(index):
         index.scores(["cat"], "magic")
     with pytest.raises(ValueError, match="at least one text"):
         retrieval.TextIndex([], index.encoder, index.tokenizer)
+    with pytest.raises(ValueError, match="a group for each of 2"):
+        retrieval.TextIndex(["a", "b"], index.encoder, index.tokenizer, groups=[1])
 
 
 def test_best_of_groups():
@@ -167,3 +168,30 @@ def test_closest_sentence_is_the_sentence_itself(index):
     best, cosines = retrieval.closest_sentence(index, TEXTS[2], TEXTS[:3])
     assert best == 2
     assert float(cosines[2]) == pytest.approx(1, abs=1e-5)
+
+
+def test_groups_join_words_and_take_the_best_vector(index):
+    groups = ["x", "y", "x", "y"]
+    grouped = retrieval.TextIndex(index.texts, index.encoder, index.tokenizer, 32, groups)
+    assert grouped.names == ["x", "y"]
+    joined = BM25([words(" ".join(index.texts[i] for i in rows)) for rows in ((0, 2), (1, 3))])
+    expected = [joined.scores(words(query)) for query in QUERIES]
+    np.testing.assert_allclose(grouped.scores(QUERIES, "words"), expected, atol=1e-12)
+    by_text = index.scores(QUERIES)
+    expected = np.stack([by_text[:, [0, 2]].max(1), by_text[:, [1, 3]].max(1)], 1)
+    np.testing.assert_allclose(grouped.scores(QUERIES), expected, atol=1e-6)
+
+
+def test_asking_the_course(index):
+    passages = [
+        Passage("01_x.ipynb", "1. X", f"H{i // 2}", f"s{i // 2}", f"c{i}", text) for i, text in enumerate(index.texts)
+    ]
+    over_sections = retrieval.course_index(passages, index.encoder, index.tokenizer)
+    for method in retrieval.METHODS:
+        found = retrieval.ask_course(over_sections, passages, "Dogs bark.", 2, method)
+        assert len({one.passage.section for one in found}) == len(found) <= 2
+        assert found[0].where.startswith("1. X › H") and 0 <= found[0].best < len(found[0].sentences)
+    found = retrieval.ask_course(over_sections, passages, "dogs bark", 1, "words")[0]
+    assert found.passage.section == "s1"
+    with pytest.raises(ValueError, match="at most 300 characters"):
+        retrieval.ask_course(over_sections, passages, "word " * 61)

@@ -112,15 +112,17 @@ def _passages_of(path: Path) -> list[Passage]:
     return found
 
 
-def course_questions() -> list[Question]:
+def course_questions(part: str = "questions") -> list[Question]:
     """Fifty questions that were written, with the sections that answer them, before any search was built or tried.
+
+    part "development": 45 others, written later, by which a way to search may be chosen.
 
     Raises: SourceError if the file is missing; ValueError if it is damaged.
     """
     if not QUESTIONS.is_file():
         raise SourceError(f"looked for {QUESTIONS.name} in {QUESTIONS.parent}, found nothing; reinstall the course")
     try:
-        rows = json.loads(QUESTIONS.read_text(encoding="utf-8"))["questions"]
+        rows = json.loads(QUESTIONS.read_text(encoding="utf-8"))[part]
         return [
             Question(row["question"], row["answers"][0]["chapter"], tuple(a["cell"] for a in row["answers"]))
             for row in rows

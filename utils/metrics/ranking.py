@@ -3,7 +3,6 @@
 from collections.abc import Collection, Sequence
 
 import numpy as np
-from scipy.stats import rankdata
 
 
 def first_ranks(scores, relevant: Sequence[Collection[int]]) -> np.ndarray:
@@ -36,16 +35,3 @@ def reciprocal_ranks(ranks, cutoff: int = 10) -> np.ndarray:
     if cutoff < 1 or (ranks < 1).any():
         raise ValueError(f"expected ranks and a cutoff of at least 1, got cutoff={cutoff}, ranks {ranks}")
     return np.where(ranks <= cutoff, 1 / ranks, 0.0)
-
-
-def fuse_ranks(*all_scores, constant: float = 60) -> np.ndarray:
-    """Scores of several systems for the same items joined by rank alone: the sum of 1 / (constant + rank).
-
-    Equal scores share their mean rank. Shapes: each (..., N) -> (..., N).
-    Raises: ValueError for no scores, or unequal shapes.
-    Source: Cormack, Clarke and Büttcher 2009, section 2.
-    """
-    arrays = [np.asarray(scores, dtype=np.float64) for scores in all_scores]
-    if not arrays or len({array.shape for array in arrays}) > 1:
-        raise ValueError(f"expected scores of equal shapes, got {[array.shape for array in arrays]}")
-    return sum(1 / (constant + rankdata(-array, axis=-1)) for array in arrays)
