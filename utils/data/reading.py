@@ -18,8 +18,8 @@ MOST_CHARACTERS = 800  # a longer passage would not fit beside its question into
 def reading_questions(source: str, n: int, split: str, seed: int = 0) -> list[SpanQuestion]:
     """n questions of a split, the same for the same seed: "made" by rule, or from "squad" (passages up to 800 letters).
 
-    "course": 24 questions written by hand to single passages of the chapters, for "test" alone. SQuAD publishes no test set: "test" is its validation set, "validation" a part of its training set that "train"
-    does not have.
+    "course": 24 questions written by hand to single passages of the chapters, for "test" alone. SQuAD publishes no test
+    set: "test" is its validation set, "validation" a part of its training set that "train" does not have.
     Raises: ValueError for an unknown source or split, n below 1, or fewer than n questions; SourceError if neither the
     cache nor the hub has SQuAD.
     """
