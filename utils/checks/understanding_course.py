@@ -104,7 +104,7 @@ def _reached(answer, draw, target: float, hint: str) -> str:
 
 def search_finds(answer, draw):
     """Better than words alone."""
-    return _reached(
+    _reached(
         answer, draw, FLOOR, "A section is as good as its best passage in meaning: take the maximum, not the mean."
     )
 
