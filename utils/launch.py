@@ -11,6 +11,7 @@ import torch
 
 from utils import environment
 from utils.experiments import (
+    answer_spans,
     compression_runs,
     digits_recognizer,
     evaluation,
@@ -69,6 +70,11 @@ def train_sentiment_adapter(options: argparse.Namespace) -> Path:
     return sentiment.sentiment_lora(options.folder)
 
 
+def train_reader(options: argparse.Namespace) -> Path:
+    """Train the shipped reader, which marks answers in passages, and judge it."""
+    return answer_spans.answer_spans(options.folder)
+
+
 def compress(options: argparse.Namespace) -> Path:
     """Compress the sentiment model by every method; finished parts are kept."""
     return compression_runs.compress(options.folder, options.fresh)
@@ -92,6 +98,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], Path | None]] = {
     "fine-tune-curve": fine_tune_curve,
     "sentiment-lora": train_sentiment_adapter,
     "digits-recognizer": train_digits_recognizer,
+    "answer-spans": train_reader,
 }
 
 
