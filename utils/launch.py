@@ -12,6 +12,7 @@ import torch
 from utils import environment
 from utils.experiments import (
     compression_runs,
+    control,
     evaluation,
     fine_tuning,
     gpu,
@@ -74,6 +75,11 @@ def compress(options: argparse.Namespace) -> Path:
     return compression_runs.compress(options.folder, options.fresh)
 
 
+def control_tokens(options: argparse.Namespace) -> Path:
+    """Train and measure the adapter that writes positive and negative reviews."""
+    return control.control_tokens(options.folder)
+
+
 # A command takes the parsed options and returns where its result is, or None when it was cut short.
 COMMANDS: dict[str, Callable[[argparse.Namespace], Path | None]] = {
     "reviews-gpt": functools.partial(pretrain, pretraining.GPT_RECIPE),
@@ -83,6 +89,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], Path | None]] = {
     "mixed-precision": measure_precisions,
     "training-at-scale": training_at_scale,
     "compress": compress,
+    "control-tokens": control_tokens,
     "measure-gpu": measure_gpu,
     "fine-tune-curve": fine_tune_curve,
     "sentiment-lora": train_sentiment_adapter,
