@@ -40,8 +40,12 @@ ENGLISH_TOPICS = (
     "movies politics psychology science sports tech_support trivia"
 )
 CORPORA = {
-    "chinese": Corpus(tuple(CHINESE_TOPICS.split()), 467, "407f4e76d1716f4bfcde3743132965d3b1c82b52c2e431ba3abcccb613cc1afe"),
-    "english": Corpus(tuple(ENGLISH_TOPICS.split()), 2025, "905a1d222567d5d83f9c7eb99789fac9dc1e6546291f06a367590022dacbf67c"),
+    "chinese": Corpus(
+        tuple(CHINESE_TOPICS.split()), 467, "407f4e76d1716f4bfcde3743132965d3b1c82b52c2e431ba3abcccb613cc1afe"
+    ),
+    "english": Corpus(
+        tuple(ENGLISH_TOPICS.split()), 2025, "905a1d222567d5d83f9c7eb99789fac9dc1e6546291f06a367590022dacbf67c"
+    ),
 }
 
 
@@ -54,9 +58,7 @@ def load_dialogues(language: str) -> list[Exchange]:
     if language not in CORPORA:
         raise ValueError(f"language: expected one of {sorted(CORPORA)}, got {language!r}")
     corpus = CORPORA[language]
-    contents = [
-        sources.packaged_file(PACKAGE, f"{FOLDER}/{language}/{name}.yml").read_bytes() for name in corpus.files
-    ]
+    contents = [sources.packaged_file(PACKAGE, f"{FOLDER}/{language}/{name}.yml").read_bytes() for name in corpus.files]
     found = hashlib.sha256(b"".join(contents)).hexdigest()
     if found != corpus.sha256:
         raise ValueError(
