@@ -86,13 +86,15 @@ def test_passages_begin_with_a_sentence():
 
 
 def test_the_command_in_small(tmp_path, monkeypatch, base):
-    for name, value in {"STEPS": 2, "ROWS": 4, "N_READ": 12, "N_WRITTEN": 6, "NEW_TOKENS": 6, "GUIDANCE": (2.0,)}.items():
+    small = {"STEPS": 2, "N_READ": 12, "N_WRITTEN": 6, "NEW_TOKENS": 6, "GUIDANCE": (2.0,)}
+    for name, value in small.items():
         monkeypatch.setattr(control, name, value)
     monkeypatch.setattr(control.judges, "word_judge", lambda: lambda texts: np.array([0.7] * len(texts)))
     monkeypatch.setattr(control.judges, "encoder_judge", lambda: lambda texts: np.array([0.2] * len(texts)))
     path = control.control_tokens(tmp_path)
     result = json.loads(path.read_text())
-    assert [row["told"] for row in result["written"]] == ["reviews-gpt", "no control token"] + ["negative", "positive"] * 2
+    told = ["reviews-gpt", "no control token", *["negative", "positive"] * 2]
+    assert [row["told"] for row in result["written"]] == told
     low, high = result["bits_per_byte"]["reviews-gpt"][1:]
     assert 0.5 < low < high < 4 and result["more_than_no_control_token"]["no control token"] == [0, 0, 0]
     model, _ = control.load_control(tmp_path / control.ADAPTER.name)

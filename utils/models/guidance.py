@@ -1,4 +1,4 @@
-"""Generation that is steered: one model reads the text with a condition and without it, and the two are extrapolated."""
+"""Steered generation: a model reads the text with a condition and without it, and the difference is exaggerated."""
 
 import torch
 from torch import Tensor, nn
