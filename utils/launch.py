@@ -16,6 +16,7 @@ from utils.experiments import (
     evaluation,
     fine_tuning,
     gpu,
+    imdb_encoder,
     panel,
     precision,
     pretraining,
@@ -70,6 +71,11 @@ def train_sentiment_adapter(options: argparse.Namespace) -> Path:
     return sentiment.sentiment_lora(options.folder)
 
 
+def train_imdb_encoder(options: argparse.Namespace) -> Path:
+    """Train the adapter for whole reviews, and judge it and TF-IDF."""
+    return imdb_encoder.imdb_encoder(options.folder)
+
+
 def compress(options: argparse.Namespace) -> Path:
     """Compress the sentiment model by every method; finished parts are kept."""
     return compression_runs.compress(options.folder, options.fresh)
@@ -93,6 +99,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], Path | None]] = {
     "measure-gpu": measure_gpu,
     "fine-tune-curve": fine_tune_curve,
     "sentiment-lora": train_sentiment_adapter,
+    "imdb-encoder": train_imdb_encoder,
 }
 
 
