@@ -11,6 +11,7 @@ import torch
 
 from utils import environment
 from utils.experiments import (
+    chat,
     compression_runs,
     control,
     evaluation,
@@ -19,6 +20,7 @@ from utils.experiments import (
     imdb_encoder,
     panel,
     precision,
+    preference_tuning,
     pretraining,
     scale,
     sentiment,
@@ -86,14 +88,26 @@ def control_tokens(options: argparse.Namespace) -> Path:
     return control.control_tokens(options.folder)
 
 
+def chat_tuning(options: argparse.Namespace) -> Path:
+    """Train and measure the adapter that answers."""
+    return chat.chat_tuning(options.folder)
+
+
+def tune_preferences(options: argparse.Namespace) -> Path:
+    """Train and measure the policies that learn from preferred texts."""
+    return preference_tuning.preference_tuning(options.folder)
+
+
 # A command takes the parsed options and returns where its result is, or None when it was cut short.
 COMMANDS: dict[str, Callable[[argparse.Namespace], Path | None]] = {
+    "preference-tuning": tune_preferences,
     "reviews-gpt": functools.partial(pretrain, pretraining.GPT_RECIPE),
     "reviews-bert": functools.partial(pretrain, pretraining.BERT_RECIPE),
     "evaluate-pretrained": evaluate_pretrained,
     "evaluate-panel": evaluate_panel,
     "mixed-precision": measure_precisions,
     "training-at-scale": training_at_scale,
+    "chat-tuning": chat_tuning,
     "compress": compress,
     "control-tokens": control_tokens,
     "measure-gpu": measure_gpu,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from tokenizers import Tokenizer
 
-from utils.data import corpora, dialogues, tasks
+from utils.data import corpora, dialogues
 
 SEPARATOR = "<|endoftext|>"
 TEST_SHARE = 0.2

