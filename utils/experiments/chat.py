@@ -1,4 +1,4 @@
-"""A chat model: reviews-gpt learns to answer, from conversations and instructions, with the loss on the answers alone."""
+"""A chat model: reviews-gpt learns to answer from conversations and instructions, with the loss on answers alone."""
 
 import dataclasses
 import time
