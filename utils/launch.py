@@ -22,6 +22,7 @@ from utils.experiments import (
     precision,
     preference_tuning,
     pretraining,
+    prompting,
     scale,
     sentiment,
 )
@@ -98,9 +99,15 @@ def tune_preferences(options: argparse.Namespace) -> Path:
     return preference_tuning.preference_tuning(options.folder)
 
 
+def measure_prompting(options: argparse.Namespace) -> Path:
+    """Measure prompts with and without examples, and answers with and without a passage."""
+    return prompting.prompting(options.folder)
+
+
 # A command takes the parsed options and returns where its result is, or None when it was cut short.
 COMMANDS: dict[str, Callable[[argparse.Namespace], Path | None]] = {
     "preference-tuning": tune_preferences,
+    "prompting": measure_prompting,
     "reviews-gpt": functools.partial(pretrain, pretraining.GPT_RECIPE),
     "reviews-bert": functools.partial(pretrain, pretraining.BERT_RECIPE),
     "evaluate-pretrained": evaluate_pretrained,
