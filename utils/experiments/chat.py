@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -81,11 +82,14 @@ def load_chat(folder: Path | None = None) -> tuple[GPT, Tokenizer]:
 def readable(text: str) -> str:
     """A typed message without control characters, white space joined.
 
-    Raises: ValueError if nothing can be read in it, or it is too long.
+    Raises: ValueError if nothing can be read in it, it is too long, or most of its letters are of another script.
     """
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     if not any(c.isalnum() for c in text):
         raise ValueError("Type a message with at least one letter or digit.")
+    letters = [c for c in text if c.isalpha()]
+    if 2 * sum("LATIN" in unicodedata.name(c, "") for c in letters) < len(letters):
+        raise ValueError("The model has read English alone: type an English message.")
     if len(text) > MAX_CHARACTERS:
         raise ValueError(f"Expected at most {MAX_CHARACTERS} characters, got {len(text)}: shorten the message.")
     return text
