@@ -64,9 +64,8 @@ def measure_gpu(options: argparse.Namespace) -> Path:
 
 def fine_tune_curve(options: argparse.Namespace) -> Path:
     """Fine-tune classifiers from each start, at each number of labels; finished ones are kept."""
-    path = (options.folder or fine_tuning.RESULTS.parent) / fine_tuning.RESULTS.name
-    fine_tuning.fine_tune_curve(path=path, fresh=options.fresh)
-    return path
+    fine_tuning.fine_tune_curve(folder=options.folder, fresh=options.fresh)
+    return fine_tuning.RESULT.path(options.folder)
 
 
 def train_sentiment_adapter(options: argparse.Namespace) -> Path:
