@@ -1,7 +1,5 @@
 """Control tokens: what is trained, what is written, what it costs; and a run of the command in small."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -92,10 +90,12 @@ def test_the_command_in_small(tmp_path, monkeypatch, base):
     monkeypatch.setattr(control.judges, "word_judge", lambda: lambda texts: np.array([0.7] * len(texts)))
     monkeypatch.setattr(control.judges, "encoder_judge", lambda: lambda texts: np.array([0.2] * len(texts)))
     path = control.control_tokens(tmp_path)
-    result = json.loads(path.read_text())
+    assert path == control.RESULT.path(tmp_path)
+    result = control.load_results(tmp_path)
     told = ["reviews-gpt", "no control token", *["negative", "positive"] * 2]
     assert [row["told"] for row in result["written"]] == told
     low, high = result["bits_per_byte"]["reviews-gpt"][1:]
     assert 0.5 < low < high < 4 and result["more_than_no_control_token"]["no control token"] == [0, 0, 0]
+    assert all(row["positive"]["words"].all() and not row["positive"]["encoder"].any() for row in result["written"])
     model, _ = control.load_control(tmp_path / control.ADAPTER.name)
     assert not model.training

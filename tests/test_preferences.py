@@ -91,7 +91,8 @@ def test_training_on_all_preferences_reaches_the_kl_regularized_optimum():
     best = (reference + rewards / beta).log_softmax(0)
     wins = torch.sigmoid(rewards[:, None] - rewards[None, :])
     logits = torch.zeros(n, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([logits], max_iter=400, tolerance_grad=1e-12, tolerance_change=0, line_search_fn="strong_wolfe")
+    options = dict(max_iter=400, tolerance_grad=1e-12, tolerance_change=0, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([logits], **options)
 
     def closure():
         optimizer.zero_grad()

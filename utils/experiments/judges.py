@@ -11,8 +11,8 @@ from sklearn.pipeline import make_pipeline
 
 from utils import environment
 from utils.data import corpora, tasks
-from utils.experiments.sentiment import load_sentiment
 from utils.models.heads import predict_probs
+from utils.models.sentiment import load_sentiment
 
 Judge = Callable[[Sequence[str]], np.ndarray]
 MAX_LENGTH = 96

