@@ -21,8 +21,8 @@ from utils.models.pretrained import load_model
 
 RESULT = ResultFile("prompting", "prompting")
 SEED = 20
-N_TEST, N_CHOICE, SHOTS, N_DRAWS = 400, 200, (2, 4, 8), 3
-N_ORDERED = 200  # reviews that every order of four examples is asked about
+N_TEST, N_CHOICE, SHOTS, N_DRAWS = 400, 200, (2, 4, 8), 2
+N_ORDERED = 120  # reviews that every order of four examples is asked about
 NO_CONTENT = ("N/A", "...", "")  # texts that say nothing: what a prompt answers to them is its own leaning
 MAX_WORDS = 32
 
