@@ -23,7 +23,7 @@ from utils.models.generation import generate
 from utils.models.pretrained import load_model
 from utils.models.transformer import GPT
 from utils.training import objectives
-from utils.training.loop import Trainer
+from utils.training.loop import Record, Trainer
 
 RESULT = ResultFile("chat_tuning", "chat-tuning")
 ADAPTER = sources.WEIGHTS / "chat-lora"
@@ -40,19 +40,26 @@ def lessons(copies: int = COPIES, n_instructions: int = N_INSTRUCTIONS, seed: in
 
 
 def chat_batches(
-    tokenizer: Tokenizer, some: Sequence[Exchange], order: str = "bucketed", seed: int = SEED
+    tokenizer: Tokenizer, some: Sequence[Exchange], seed: int = SEED, tokens: int = TOKENS_PER_BATCH
 ) -> Iterator[Batch]:
-    """Endless batches of exchanges; only answers are targets. Shapes: input_ids and targets (B, T)."""
+    """Endless batches of packed exchanges; only answers are targets. Shapes: input_ids and targets (B, LENGTH)."""
     texts, given = conversations.tokenized(tokenizer, some, LENGTH)
     stop = tokenizer.token_to_id(SEPARATOR)
-    return batches_of(texts, order, LENGTH, TOKENS_PER_BATCH, stop, seed, given)
+    return batches_of(texts, "packed", LENGTH, tokens, stop, seed, given)
 
 
-def train_chat(model: GPT, tokenizer: Tokenizer, some: Sequence[Exchange], steps: int, seed: int = SEED) -> Iterator:
+def train_chat(
+    model: GPT,
+    tokenizer: Tokenizer,
+    some: Sequence[Exchange],
+    steps: int,
+    seed: int = SEED,
+    tokens: int = TOKENS_PER_BATCH,
+) -> Iterator[Record]:
     """Give the model adapters and train them on exchanges; yields the loop's records."""
     adapters.add_lora(model, LORA, also_train=())
     config = linear_schedule(steps, LEARNING_RATE, max(1, steps // 20))
-    return Trainer(model, objectives.next_token, config).fit(chat_batches(tokenizer, some, seed=seed))
+    return Trainer(model, objectives.next_token, config).fit(chat_batches(tokenizer, some, seed, tokens))
 
 
 def load_chat(folder: Path | None = None) -> tuple[GPT, Tokenizer]:

@@ -17,7 +17,7 @@ from utils.experiments.tuned_gpt import as_numbers, bits, nats
 from utils.metrics import intervals
 from utils.models.heads import sentence_embeddings
 from utils.models.pretrained import load_model
-from utils.models.transformer import GPT
+from utils.models.transformer import BERT, GPT
 from utils.text.bm25 import BM25, words
 
 N_CANDIDATES, N_JUDGED = 10, 400
@@ -93,11 +93,12 @@ def word_scores(quiz: Quiz, train: Sequence[Exchange]) -> np.ndarray:
 class EncoderRetrieval:
     """Finds answers by meaning: questions and answers as vectors of the packaged encoder.
 
+    encoder: the encoder and its tokenizer, where they are loaded already.
     Raises: SourceError if the encoder is not installed.
     """
 
-    def __init__(self, train: Sequence[Exchange]) -> None:
-        self.encoder, self.tokenizer = load_model(ENCODER)
+    def __init__(self, train: Sequence[Exchange], encoder: tuple[BERT, Tokenizer] | None = None) -> None:
+        self.encoder, self.tokenizer = encoder or load_model(ENCODER)
         self.train = list(train)
         self.questions, self.answers = (self.embed([getattr(one, part) for one in train])
                                         for part in ("question", "answer"))  # fmt: skip
@@ -118,8 +119,9 @@ class EncoderRetrieval:
         Shapes: (N, C).
         """
         asked = self.embed(quiz.questions)
-        flat = self.embed(list(itertools.chain.from_iterable(quiz.candidates)))
-        offered = flat.reshape(*np.shape(quiz.candidates), -1)  # (N, C, D)
+        different = sorted(set(itertools.chain.from_iterable(quiz.candidates)))
+        places = np.array([[different.index(text) for text in row] for row in quiz.candidates])
+        offered = self.embed(different)[places]  # (N, C, D)
         direct = np.einsum("nd,ncd->nc", asked, offered)
         near = asked @ self.questions.T  # (N, train)
         best = np.argsort(-near, axis=1)[:, :NEIGHBORS]

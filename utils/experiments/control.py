@@ -90,12 +90,12 @@ def training_batches(
 
 
 def train_control(
-    model: GPT, tokenizer: Tokenizer, steps: int, seed: int = SEED, n_reviews: int | None = None
+    model: GPT, tokenizer: Tokenizer, steps: int, seed: int = SEED, rows: int = ROWS, n_reviews: int | None = None
 ) -> Iterator[Record]:
     """Give the model adapters and train them; yields the loop's records."""
     adapters.add_lora(model, LORA, also_train=())
     config = linear_schedule(steps, LEARNING_RATE, max(1, steps // 20))
-    return Trainer(model, objectives.next_token, config).fit(training_batches(tokenizer, seed, n_reviews=n_reviews))
+    return Trainer(model, objectives.next_token, config).fit(training_batches(tokenizer, seed, rows, n_reviews))
 
 
 def load_control(folder: Path | None = None) -> tuple[GPT, Tokenizer]:

@@ -33,7 +33,7 @@ from utils.models.generation import generate
 from utils.models.pretrained import load_model
 from utils.models.transformer import GPT
 from utils.training import preferences
-from utils.training.loop import TrainConfig, Trainer
+from utils.training.loop import Record, TrainConfig, Trainer
 
 RESULT = ResultFile("preference_tuning", "preference-tuning")
 ADAPTER = sources.WEIGHTS / "preference-lora"
@@ -110,13 +110,19 @@ def training_config(steps: int) -> TrainConfig:
 
 
 def tune(
-    policy: GPT, pairs: Sequence[preferences.Pair], reference: torch.Tensor, beta: float, steps: int, seed: int = SEED
-) -> Iterator:
+    policy: GPT,
+    pairs: Sequence[preferences.Pair],
+    reference: torch.Tensor,
+    beta: float,
+    steps: int,
+    batch_size: int = BATCH_SIZE,
+    seed: int = SEED,
+) -> Iterator[Record]:
     """Give a policy adapters and train it by DPO; yields the loop's records. reference: (P, 2) log-probabilities."""
     adapters.add_lora(policy, LORA, also_train=())
     trainer = Trainer(policy, preferences.dpo(beta), training_config(steps))
     pad_id = pairs[0].prompt[0]
-    return trainer.fit(preferences.preference_batches(pairs, reference, pad_id, BATCH_SIZE, seed))
+    return trainer.fit(preferences.preference_batches(pairs, reference, pad_id, batch_size, seed))
 
 
 def margins(policy: GPT, pairs: Sequence[preferences.Pair], reference: torch.Tensor, beta: float) -> np.ndarray:
