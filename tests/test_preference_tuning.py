@@ -55,7 +55,7 @@ def test_the_base_is_at_no_distance_from_itself(base):
 
 
 def test_the_command_in_small(tmp_path, monkeypatch):
-    small = {"N_PROMPTS": 12, "N_HELD_OUT": 8, "N_READ": 10, "STEPS": 4, "EVERY": 4, "BETAS": (0.1,), "NEW_TOKENS": 12}
+    small = {"N_PROMPTS": 12, "N_HELD_OUT": 8, "N_READ": 10, "STEPS": 4, "EVERY": 4, "BETAS": (0.1,), "SHIPPED": 0.1}
     for name, value in small.items():
         monkeypatch.setattr(tuning, name, value)
     monkeypatch.setattr(tuning.judges, "encoder_judge", lambda: lambda texts: by_length(texts))
