@@ -14,12 +14,18 @@ from utils.experiments import (
     answer_spans,
     compression_runs,
     digits_recognizer,
+    chat,
+    compression_runs,
+    control,
     evaluation,
     fine_tuning,
     gpu,
+    imdb_encoder,
     panel,
     precision,
+    preference_tuning,
     pretraining,
+    prompting,
     scale,
     sentiment,
 )
@@ -73,6 +79,9 @@ def train_sentiment_adapter(options: argparse.Namespace) -> Path:
 def train_reader(options: argparse.Namespace) -> Path:
     """Train the shipped reader, which marks answers in passages, and judge it."""
     return answer_spans.answer_spans(options.folder)
+def train_imdb_encoder(options: argparse.Namespace) -> Path:
+    """Train the adapter for whole reviews, and judge it and TF-IDF."""
+    return imdb_encoder.imdb_encoder(options.folder)
 
 
 def compress(options: argparse.Namespace) -> Path:
@@ -83,22 +92,45 @@ def compress(options: argparse.Namespace) -> Path:
 def train_digits_recognizer(options: argparse.Namespace) -> Path:
     """Train the recognizer of spoken digits and measure it."""
     return digits_recognizer.digits_recognizer(options.folder, options.max_steps)
+def control_tokens(options: argparse.Namespace) -> Path:
+    """Train and measure the adapter that writes positive and negative reviews."""
+    return control.control_tokens(options.folder)
+
+
+def chat_tuning(options: argparse.Namespace) -> Path:
+    """Train and measure the adapter that answers."""
+    return chat.chat_tuning(options.folder)
+
+
+def tune_preferences(options: argparse.Namespace) -> Path:
+    """Train and measure the policies that learn from preferred texts."""
+    return preference_tuning.preference_tuning(options.folder)
+
+
+def measure_prompting(options: argparse.Namespace) -> Path:
+    """Measure prompts with and without examples, and answers with and without a passage."""
+    return prompting.prompting(options.folder)
 
 
 # A command takes the parsed options and returns where its result is, or None when it was cut short.
 COMMANDS: dict[str, Callable[[argparse.Namespace], Path | None]] = {
+    "preference-tuning": tune_preferences,
+    "prompting": measure_prompting,
     "reviews-gpt": functools.partial(pretrain, pretraining.GPT_RECIPE),
     "reviews-bert": functools.partial(pretrain, pretraining.BERT_RECIPE),
     "evaluate-pretrained": evaluate_pretrained,
     "evaluate-panel": evaluate_panel,
     "mixed-precision": measure_precisions,
     "training-at-scale": training_at_scale,
+    "chat-tuning": chat_tuning,
     "compress": compress,
+    "control-tokens": control_tokens,
     "measure-gpu": measure_gpu,
     "fine-tune-curve": fine_tune_curve,
     "sentiment-lora": train_sentiment_adapter,
     "digits-recognizer": train_digits_recognizer,
     "answer-spans": train_reader,
+    "imdb-encoder": train_imdb_encoder,
 }
 
 
