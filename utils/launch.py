@@ -17,6 +17,7 @@ from utils.experiments import (
     gpu,
     imdb_encoder,
     panel,
+    people_daily_tagger,
     precision,
     pretraining,
     scale,
@@ -75,6 +76,11 @@ def train_imdb_encoder(options: argparse.Namespace) -> Path:
     return imdb_encoder.imdb_encoder(options.folder)
 
 
+def train_taggers(options: argparse.Namespace) -> Path:
+    """Train the taggers of Chinese names and parts of speech, and judge them."""
+    return people_daily_tagger.people_daily_tagger(options.folder)
+
+
 def compress(options: argparse.Namespace) -> Path:
     """Compress the sentiment model by every method; finished parts are kept."""
     return compression_runs.compress(options.folder, options.fresh)
@@ -93,6 +99,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], Path | None]] = {
     "fine-tune-curve": fine_tune_curve,
     "sentiment-lora": train_sentiment_adapter,
     "imdb-encoder": train_imdb_encoder,
+    "people-daily-tagger": train_taggers,
 }
 
 
