@@ -72,8 +72,8 @@ def train_sentiment_adapter(options: argparse.Namespace) -> Path:
 
 
 def train_imdb_encoder(options: argparse.Namespace) -> Path:
-    """Train the adapter for whole reviews, and judge it and TF-IDF."""
-    return imdb_encoder.imdb_encoder(options.folder)
+    """Train the adapter for whole reviews (one trained before is kept), and judge it and TF-IDF."""
+    return imdb_encoder.imdb_encoder(options.folder, options.fresh)
 
 
 def train_taggers(options: argparse.Namespace) -> Path:
