@@ -61,6 +61,21 @@ def test_an_unknown_split_lists_the_known_ones():
         people_daily.load_people_daily("dev")
 
 
+def test_a_typed_text_is_printed_full_width():
+    assert people_daily.as_printed("1998年 GDP,好") == "１９９８年\u3000ＧＤＰ，好"
+
+
+@pytest.mark.parametrize("text, what", [
+    ("", "nothing to read"), (" \n", "nothing to read"), ("好" * 301, "at most 300 characters, got 301"),
+    ("The film", "Expected Chinese text"), ("Привет", "Expected Chinese text"), ("好\x07", "control character U\\+0007 at 2"),
+    ("好\n好", "control character U\\+000A"), ("我爱北京😀", "as a newspaper prints it, got '😀' at 5"),
+    ("好\u200d", "control character U\\+200D"),
+])  # fmt: skip
+def test_what_the_newspaper_never_has_is_refused(text, what):
+    with pytest.raises(ValueError, match=what):
+        people_daily.as_printed(text)
+
+
 @pytest.fixture
 def copied(tmp_path, monkeypatch):
     """A copy of the package's file that a test may spoil."""

