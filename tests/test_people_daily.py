@@ -67,7 +67,8 @@ def test_a_typed_text_is_printed_full_width():
 
 @pytest.mark.parametrize("text, what", [
     ("", "nothing to read"), (" \n", "nothing to read"), ("好" * 301, "at most 300 characters, got 301"),
-    ("The film", "Expected Chinese text"), ("Привет", "Expected Chinese text"), ("好\x07", "control character U\\+0007 at 2"),
+    ("The film", "Expected Chinese text"), ("Привет", "Expected Chinese text"),
+    ("好\x07", "control character U\\+0007 at 2"),
     ("好\n好", "control character U\\+000A"), ("我爱北京😀", "as a newspaper prints it, got '😀' at 5"),
     ("好\u200d", "control character U\\+200D"),
 ])  # fmt: skip
