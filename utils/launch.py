@@ -11,6 +11,7 @@ import torch
 
 from utils import environment
 from utils.experiments import (
+    answer_spans,
     compression_runs,
     evaluation,
     fine_tuning,
@@ -81,6 +82,11 @@ def train_taggers(options: argparse.Namespace) -> Path:
     return people_daily_tagger.people_daily_tagger(options.folder)
 
 
+def train_reader(options: argparse.Namespace) -> Path:
+    """Train the shipped reader, which marks answers in passages, and judge it."""
+    return answer_spans.answer_spans(options.folder)
+
+
 def compress(options: argparse.Namespace) -> Path:
     """Compress the sentiment model by every method; finished parts are kept."""
     return compression_runs.compress(options.folder, options.fresh)
@@ -100,6 +106,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], Path | None]] = {
     "sentiment-lora": train_sentiment_adapter,
     "imdb-encoder": train_imdb_encoder,
     "people-daily-tagger": train_taggers,
+    "answer-spans": train_reader,
 }
 
 

@@ -1,0 +1,190 @@
+"""The course's reader: the packaged encoder with an adapter and a span head, trained on questions made by rule."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from tqdm.auto import tqdm
+
+from utils import environment
+from utils.data import sources
+from utils.data.span_questions import SpanQuestion, span_questions
+from utils.experiments.fine_tuning import ENCODER, one_process
+from utils.experiments.sentiment import EVERY_LAYER
+from utils.metrics.answers import exact_match, token_f1
+from utils.metrics.intervals import bootstrap_mean
+from utils.models import adapters, spans
+from utils.models.heads import SpanExtractor, span_extraction
+from utils.models.pretrained import load_model
+from utils.text.overlap_answers import overlap_answer
+from utils.training import checkpoints
+from utils.training.loop import TrainConfig, Trainer
+
+NAME = "answer-spans"
+ADAPTER = sources.WEIGHTS / NAME
+RESULTS = Path(__file__).parent.parent / "assets" / "results" / "answer_spans.json"
+LORA = adapters.LoRAConfig(rank=8, alpha=16, targets=EVERY_LAYER)
+SEED, BATCH_SIZE, LEARNING_RATE = 0, 16, 1e-3
+N_TRAIN, N_VALIDATION, N_TEST = 20_000, 500, 1000
+SHARES_TRIED = (0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 1.0)
+
+
+def new_reader(seed: int = SEED) -> tuple[SpanExtractor, Tokenizer]:
+    """The packaged encoder with a fresh span head and fresh adapters, and its tokenizer."""
+    torch.manual_seed(seed)
+    encoder, tokenizer = load_model(ENCODER)
+    model = SpanExtractor(encoder)
+    adapters.add_lora(model, LORA)
+    return model, tokenizer
+
+
+def recipe(steps: int) -> TrainConfig:
+    """The training of a reader."""
+    return TrainConfig(
+        max_steps=steps,
+        learning_rate=LEARNING_RATE,
+        warmup_steps=max(1, steps // 20),
+        schedule="linear",
+        floor=0.0,
+        betas=(0.9, 0.999),
+        precision=environment.budget().precision,
+    )
+
+
+def train_reader(
+    model: SpanExtractor, tokenizer: Tokenizer, questions: Sequence[SpanQuestion], steps: int, seed: int = SEED
+) -> Iterator:
+    """Train a reader on questions; yields the loop's records."""
+    trainer = Trainer(model, span_extraction, recipe(steps))
+    return trainer.fit(spans.span_batches(*spans.encode_questions(tokenizer, questions), BATCH_SIZE, seed))
+
+
+def reader_answers(model: SpanExtractor, tokenizer: Tokenizer, questions: Sequence[SpanQuestion]) -> list[str]:
+    """The reader's answer to each question, "" where it says that there is none."""
+    pairs, _ = spans.encode_questions(tokenizer, questions)
+    return [reading.answer for reading in spans.read_pairs(model, pairs)]
+
+
+def overlap_answers(questions: Sequence[SpanQuestion], least_share: float) -> list[str]:
+    """The word-overlap baseline's answer to each question."""
+    return [overlap_answer(q.question, q.passage, least_share) for q in questions]
+
+
+def judge(answers: Sequence[str], questions: Sequence[SpanQuestion]) -> dict[str, np.ndarray]:
+    """Exact match and token F1 of each answer. Shapes: (N,) each."""
+    pairs = list(zip(answers, (q.answer for q in questions), strict=True))
+    measures = {"exact_match": exact_match, "f1": token_f1}
+    return {name: np.array([measure(*pair) for pair in pairs]) for name, measure in measures.items()}
+
+
+def best_share(questions: Sequence[SpanQuestion]) -> float:
+    """The share of shared words below which the baseline says "no answer", chosen by F1 on training questions."""
+    return max(SHARES_TRIED, key=lambda share: judge(overlap_answers(questions, share), questions)["f1"].mean())
+
+
+def summary(questions: Sequence[SpanQuestion], systems: dict[str, Sequence[str]]) -> dict:
+    """Measures of each system with intervals, on all questions and on those with and without an answer; the paired
+    difference of the first system to each other one; and exact match by kind of question."""
+
+    def interval(values: np.ndarray) -> list[float]:
+        found = bootstrap_mean(values)
+        return [round(number, 4) for number in (found.estimate, found.low, found.high)]
+
+    answerable = np.array([q.answerable for q in questions])
+    parts = {"all": answerable | True, "answerable": answerable, "unanswerable": ~answerable}
+    scores = {name: judge(answers, questions) for name, answers in systems.items()}
+    first, *others = systems
+    kinds = sorted({q.kind for q in questions})
+    rows = {kind: np.array([q.kind == kind for q in questions]) for kind in kinds}
+    return {
+        "systems": {
+            name: {part: {m: interval(values[keep]) for m, values in score.items()} for part, keep in parts.items()}
+            for name, score in scores.items()
+        },
+        "differences": {
+            other: {m: interval(scores[first][m] - scores[other][m]) for m in ("exact_match", "f1")} for other in others
+        },
+        "exact_match_by_kind": {
+            name: {kind: round(float(score["exact_match"][keep].mean()), 4) for kind, keep in rows.items()}
+            for name, score in scores.items()
+        },
+    }
+
+
+def answer_spans(folder: Path | None = None) -> Path:
+    """Train the shipped reader, save its adapter in half precision, and judge the saved files beside the baselines."""
+    one_process(NAME)
+    began, where = time.perf_counter(), folder or ADAPTER
+    environment.seed_everything(SEED)
+    model, tokenizer = new_reader()
+    train = span_questions(N_TRAIN, "train", SEED)
+    steps = N_TRAIN // BATCH_SIZE
+    records = list(tqdm(train_reader(model, tokenizer, train, steps), total=steps, desc=NAME))
+    losses = [round(float(np.mean([r.loss for r in records[i : i + 10]])), 4) for i in range(0, steps, 10)]
+    adapters.save_adapter(where, model, LORA, ENCODER, {}, torch.float16)
+    reader, tokenizer = load_reader(where)
+    share = best_share(train[:1000])
+    result = {
+        "command": f"python -m utils.launch {NAME}",
+        "data": "questions made by rule (utils.data.span_questions); wordings, names and values of the test are in no "
+        "other split",
+        "seed": SEED,
+        "hardware": environment.hardware(),
+        "precision": environment.budget().precision,
+        "versions": {"torch": torch.__version__},
+        "n_train": N_TRAIN,
+        "least_share": share,
+    }
+    for split, n in (("validation", N_VALIDATION), ("test", N_TEST)):
+        questions = span_questions(n, split, SEED)
+        systems = {
+            "reader": reader_answers(reader, tokenizer, questions),
+            "word overlap": overlap_answers(questions, share),
+            "always no answer": [""] * n,
+        }
+        result[split] = {"n": n, **summary(questions, systems)}
+    result["minutes"] = round((time.perf_counter() - began) / 60, 1)
+    results = RESULTS if folder is None else folder / RESULTS.name
+    text = json.dumps(result, indent=1) + "\n"
+    checkpoints.write_atomically(results, lambda file: file.write(text.encode()))
+    card = {
+        "name": NAME,
+        **{name: result[name] for name in ("command", "data", "seed", "hardware", "versions", "minutes")},
+        "base": ENCODER,
+        "trained_parameters": adapters.count_parameters(model)[0],
+        "recipe": dataclasses.asdict(recipe(steps)),
+        "loss_every_steps": 10,
+        "loss_nats": losses,
+        "test_exact_match": result["test"]["systems"]["reader"]["all"]["exact_match"],
+        "licence": "Weights: Apache-2.0. The questions are made by rule.",
+    }
+    (where / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+    return where
+
+
+def load_reader(folder: Path | None = None) -> tuple[SpanExtractor, Tokenizer]:
+    """The course's reader for evaluation: the packaged encoder with the shipped adapter and span head.
+
+    Raises: SourceError if the encoder is not installed; WeightsError or AdapterError if the adapter does not fit it.
+    """
+    encoder, tokenizer = load_model(ENCODER)
+    model = SpanExtractor(encoder)
+    adapters.load_adapter(folder or ADAPTER, model)
+    return model.eval(), tokenizer
+
+
+def load_results(path: Path | None = None) -> dict:
+    """The result file. Raises: ValueError if it is missing or damaged."""
+    path = path or RESULTS
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        return {name: result[name] for name in ("test", "validation", *result)}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"expected the results of {NAME} in {path}, got: {error!r}; make them anew: python -m utils.launch {NAME}"
+        ) from error
