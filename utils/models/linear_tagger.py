@@ -34,7 +34,7 @@ class LinearTagger:
     Source: the features are those of Zhang & Clark 2011 and their like; the classifier is scikit-learn's.
     """
 
-    def __init__(self, passes: int = 3, seed: int = 0) -> None:
+    def __init__(self, passes: int = 2, seed: int = 0) -> None:
         self.model = SGDClassifier(
             loss="log_loss", alpha=1e-6, max_iter=passes, tol=None, random_state=seed, average=True
         )
