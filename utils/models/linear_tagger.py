@@ -31,7 +31,7 @@ class LinearTagger:
     """Labels each position on its own, by the features of a window of five.
 
     Raises: ValueError for no sequences, or labels that do not fit them.
-    Source: the features are those of Zhang & Clark 2011 and their like; the classifier is scikit-learn's.
+    Source: Ratnaparkhi (1996), table 1, for features of such a kind; the classifier is scikit-learn's.
     """
 
     def __init__(self, passes: int = 2, seed: int = 0) -> None:

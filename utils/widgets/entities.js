@@ -21,7 +21,7 @@ function render({ model, el }) {
   const text = make("input", { type: "text", spellcheck: "false", lang: "zh", "aria-label": "Text" });
   const sentence = make("div", { class: "characters", lang: "zh", role: "listbox", tabindex: 0, "aria-label": "Characters: arrow keys choose one", onkeydown: move });
   const bars = make("div", { class: "bars" });
-  const legend = make("p", { class: "hint legend" }, ...order.map((kind, i) => make("span", { class: `kind k${i % 4}`, text: `${kind} ${kinds[kind]}` })));
+  const legend = make("p", { class: "hint legend" }, ...order.map((kind, i) => make("span", { class: `swatch k${i % 4}`, text: `${kind} ${kinds[kind]}` })));
   const answered = onAnswer(model, root, rebuild);
   const send = () => { if (text.value !== model.get("text")) ask(model, root, { text: text.value }); };
   text.addEventListener("input", settled(send, 300));
