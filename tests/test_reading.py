@@ -48,6 +48,15 @@ def test_squad_rows_become_questions(squad):
         assert (q.passage[q.start : q.start + 4] == q.answer == "1962") if q.answerable else q.answer == ""
 
 
+def test_questions_to_the_course():
+    found = reading.reading_questions("course", 24, "test")
+    assert len({q.question for q in found}) == 24 and 5 <= sum(not q.answerable for q in found) <= 12
+    for q in found:
+        assert q.passage[q.start : q.start + len(q.answer)] == q.answer or not q.answerable
+    with pytest.raises(ValueError, match="at most 0 questions of train"):
+        reading.reading_questions("course", 1, "train")
+
+
 def test_train_and_validation_share_no_article(squad):
     train, validation = (
         {q.kind for q in reading.reading_questions("squad", n, s)} for n, s in ((25, "train"), (2, "validation"))

@@ -129,7 +129,7 @@ def test_index_scores(index):
     u, v = index.embed([QUERIES[1]])[0], index.embed([TEXTS[1]])[0]
     assert by_meaning[1, 1] == pytest.approx(float(torch.dot(u, v) / (u.norm() * v.norm())), abs=1e-5)
     np.testing.assert_array_equal(index.scores(QUERIES, "words")[0], index.bm25.scores(words(QUERIES[0])))
-    both = scipy.stats.zscore(by_meaning, axis=1) + np.nan_to_num(
+    both = 1.5 * scipy.stats.zscore(by_meaning, axis=1) + np.nan_to_num(
         scipy.stats.zscore(index.scores(QUERIES, "words"), axis=1)
     )
     np.testing.assert_allclose(index.scores(QUERIES, "both"), both, atol=1e-12)

@@ -164,3 +164,13 @@ def test_missing_and_damaged_results_are_one_clear_error(tmp_path, text):
         path.write_text(text)
     with pytest.raises(ValueError, match="python -m utils.launch answer-spans"):
         answer_spans.load_results(path)
+
+
+def test_the_shipped_reader_is_as_good_as_its_results_say():
+    reader, tokenizer = answer_spans.load_reader()
+    result, n = answer_spans.load_results()["test"], 150
+    questions = span_questions(result["n"], "test", answer_spans.SEED)[:n]
+    exact = answer_spans.judge(answer_spans.reader_answers(reader, tokenizer, questions), questions)["exact_match"]
+    _, low, high = result["systems"]["reader"]["all"]["exact_match"]
+    assert low - 0.06 < exact.mean() < high + 0.06
+    assert result["differences"]["word overlap"]["exact_match"][1] > 0.3

@@ -30,9 +30,9 @@ function render({ model, el }) {
     if (document.activeElement !== passage) passage.value = given;
     tokens.replaceChildren(...model.get("tokens").map(([text, spaced, start, end]) =>
       make("span", { class: spaced ? "piece spaced" : "piece", title: `starts here: ${percent(start)}; ends here: ${percent(end)}` },
-        make("span", { class: "end-bar start" }, make("span", { style: `height: ${Math.max(1, tall * start)}px` })),
+        make("span", { class: "end-bar start" }, make("span", { style: `height: ${tall * start}px` })),
         make("span", { class: "text", text }),
-        make("span", { class: "end-bar stop" }, make("span", { style: `height: ${Math.max(1, tall * end)}px` })))));
+        make("span", { class: "end-bar stop" }, make("span", { style: `height: ${tall * end}px` })))));
     const rows = [["(no answer)", model.get("none")], ...model.get("candidates").map(([text, , , share]) => [text, share])];
     const widest = Math.max(...rows.map(([, share]) => share), 1e-9);
     list.replaceChildren(...rows.map(([text, share]) => make("div", { class: "line" }, make("span", { class: "label", text, title: text }),

@@ -45,7 +45,7 @@ function render({ model, el }) {
       } });
       fill();
       return make("div", { class: "result" },
-        make("div", { class: "head" }, make("b", { text: `${i + 1}. ${where}` }), make("span", { class: "score", text: score.toFixed(3) }), button), body);
+        make("div", { class: "head" }, make("b", { text: where }), make("span", { class: "score", text: score.toFixed(3) }), button), body);
     }));
     told.say(found.length ? `Found first: ${found[0].where}.` : "No passage shares a word with the question.");
   }
