@@ -39,7 +39,7 @@ COMMAND = "python -m utils.launch imdb-encoder"
 SEED, BATCH_SIZE, LEARNING_RATE, EPOCHS = 16, 32, 5e-4, 0.75
 JUDGED = ("validation", "test")
 TRAINED_WINDOWS = 2  # of a long review the first and the last window: the opinion is mostly there
-STRENGTHS = (3.0, 10.0, 30.0)  # C of the logistic regression, chosen on the validation reviews
+STRENGTHS = (10.0, 30.0, 100.0, 300.0)  # C of the logistic regression, chosen on the validation reviews
 
 
 def tfidf_classifier(strength: float = 10.0, min_count: int = 2) -> Pipeline:
