@@ -22,6 +22,7 @@ from utils.experiments import (
     gpu,
     imdb_encoder,
     panel,
+    people_daily_tagger,
     precision,
     preference_tuning,
     pretraining,
@@ -82,6 +83,19 @@ def train_reader(options: argparse.Namespace) -> Path:
 def train_imdb_encoder(options: argparse.Namespace) -> Path:
     """Train the adapter for whole reviews, and judge it and TF-IDF."""
     return imdb_encoder.imdb_encoder(options.folder)
+def train_imdb_encoder(options: argparse.Namespace) -> Path:
+    """Train the adapter for whole reviews (one trained before is kept), and judge it and TF-IDF."""
+    return imdb_encoder.imdb_encoder(options.folder, options.fresh)
+
+
+def train_taggers(options: argparse.Namespace) -> Path:
+    """Train the taggers of Chinese names and parts of speech, and judge them."""
+    return people_daily_tagger.people_daily_tagger(options.folder)
+
+
+def train_reader(options: argparse.Namespace) -> Path:
+    """Train the shipped reader, which marks answers in passages, and judge it."""
+    return answer_spans.answer_spans(options.folder)
 
 
 def compress(options: argparse.Namespace) -> Path:
@@ -131,6 +145,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], Path | None]] = {
     "digits-recognizer": train_digits_recognizer,
     "answer-spans": train_reader,
     "imdb-encoder": train_imdb_encoder,
+    "imdb-encoder": train_imdb_encoder,
+    "people-daily-tagger": train_taggers,
+    "answer-spans": train_reader,
 }
 
 

@@ -82,6 +82,13 @@ def ctc(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
     return loss, count_targets(batch)
 
 
+def labelling(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
+    """Cross-entropy of a label a position, summed. Shapes: features (B, T, K), logits (B, T, L), targets (B, T)."""
+    logits = model(batch["features"], batch["attention_mask"]).float()
+    loss = F.cross_entropy(logits.flatten(0, 1), batch["targets"].flatten(), ignore_index=IGNORE, reduction="sum")
+    return loss, count_targets(batch)
+
+
 @torch.no_grad()
 def evaluate(model: nn.Module, objective: Objective, batches: Iterable[Batch]) -> float:
     """Mean loss in nats a target over all batches, in evaluation mode; the model's mode is restored.
