@@ -15,6 +15,11 @@ from utils.models.encoder_decoder import EncoderDecoder, GivenSource
 TINY = 1e-12  # keeps the logarithm of a token finite that is neither likely nor in the source
 
 
+def precise(x: Tensor) -> Tensor:
+    """At least fp32: probabilities that are added and scattered need it."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class PointerGenerator(EncoderDecoder):
     """p(y) = (1 - c) p_vocabulary(y) + c (sum of the pointer's weights on source tokens that are y).
 
@@ -42,12 +47,12 @@ class PointerGenerator(EncoderDecoder):
         scores = self.pointer_query(hidden) @ self.pointer_key(encoded).mT / math.sqrt(hidden.shape[-1])
         if attention_mask is not None:
             scores = scores.masked_fill(~attention_mask[:, None], -math.inf)
-        return self.gate(hidden).float().sigmoid(), scores.float().softmax(dim=-1)
+        return precise(self.gate(hidden)).sigmoid(), precise(scores).softmax(dim=-1)
 
     def log_probs(self, hidden: Tensor, encoded: Tensor, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
         """Log-probabilities (B, T, V) of the next token; a source of one row serves every row of hidden states."""
         copying, weights = self.pointed(hidden, encoded, attention_mask)
-        written = (1 - copying) * self.output(hidden).float().softmax(dim=-1)
+        written = (1 - copying) * precise(self.output(hidden)).softmax(dim=-1)
         places = input_ids[:, None].expand(*weights.shape)  # (B, T, S)
         return written.scatter_add(-1, places, copying * weights).clamp_min(TINY).log()
 
