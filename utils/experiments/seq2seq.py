@@ -35,7 +35,7 @@ class Recipe:
     label_smoothing: float = 0.1
     noise: float = 0.1
     batch_size: int = 64
-    epochs: int = 40
+    epochs: int = 30
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     decay: float = 0.998

@@ -120,3 +120,16 @@ def judge(folder: Path | None, card: dict) -> Path:
     part.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     part.replace(path)
     return path
+
+
+def load_result(path: Path = RESULTS) -> dict:
+    """The result file of `translate-interface`.
+
+    Raises: ValueError if it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"expected the result of a run in {path}, got: {error}; run: python -m utils.launch translate-interface"
+        ) from error
