@@ -9,6 +9,7 @@ from utils.checks.plain_values import is_close, is_number
 from utils.checks.properties import are_results, is_equal
 from utils.text.word_translation import NULL, WordTranslation
 
+
 def _corpus(draw) -> tuple[list[list[str]], list[list[str]]]:
     """Sentences of random letters; sources begin with NULL, words may repeat."""
     count = draw.number(5, 9)
@@ -53,8 +54,6 @@ def step_table(answer, draw):
         got, _ = _stepped(answer, t, sources, targets)
         model.step()
         right = _table(model)
-        pairs = sorted(right)
-        as_tensor = lambda table: torch.tensor([table[pair] for pair in pairs], dtype=torch.float64)  # noqa: E731
         by_target = _shares(t, sources, targets, normalize="f")
         is_equal(as_tensor(got), as_tensor(right), tolerance=1e-9,
                  problem="The new probabilities are not those of IBM model 1.",
@@ -66,6 +65,11 @@ def step_table(answer, draw):
                         "Every pair counts 1 here. Share each target word out: its shares add up to 1.":
                             as_tensor(_shares(t, sources, targets, normalize="e", even=True)),
                         "Nothing has changed.": as_tensor(t)})
+
+
+def as_tensor(table: dict) -> torch.Tensor:
+    """The numbers of a table, in the order of its pairs."""
+    return torch.tensor([table[pair] for pair in sorted(table)], dtype=torch.float64)
 
 
 def _shares(t, sources, targets, normalize: str, even: bool = False) -> dict:

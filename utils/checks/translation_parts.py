@@ -27,7 +27,7 @@ def _shifted(answer, targets) -> tuple[torch.Tensor, torch.Tensor]:
              for one, name in ((inputs, "`decoder_ids`"), (wanted, "`targets`"))]  # fmt: skip
     for one in found:
         if one.is_floating_point() or one.dtype == torch.bool:
-            raise NotYet("These are no ids.", {"expected": "whole numbers", "got": describe(one)}, "Use `torch.tensor`.")
+            raise NotYet("These are no ids.", {"expected": "whole numbers", "got": describe(one)}, "`torch.tensor`.")
     return found[0], found[1]
 
 

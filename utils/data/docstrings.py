@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from utils import environment
 from utils.data import hub
 from utils.data.corpora import keep
 from utils.data.sources import SourceError
-from utils import environment
 
 SPLITS = ("train", "validation", "test")
 # Distribution, its folder, and the parts of it that hold no documentation for readers, or the same a hundred times.

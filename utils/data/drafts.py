@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
-from tokenizers import Tokenizer
 
 from utils.data.translation_pairs import Pair, normalized
 from utils.text import interface_text
 from utils.text.word_translation import WordTranslation, translate_words
 
 N_FOLDS, IBM_STEPS, CHINESE_WORDS = 8, 8, 2200
+SIMILAR = 0.75  # chosen on the validation pairs
 MARK = ";"  # between the parts of a source
 
 
@@ -65,22 +65,37 @@ class Drafts:
             model.step()
         return model
 
-    def nearest(self, texts: Sequence[str], other_than: Sequence[str] | None = None) -> list[Pair]:
-        """The pair whose English shares most runs of 2 to 4 letters with each text: 2 |A and B| / (|A| + |B|).
+    def similarities(self, texts: Sequence[str]) -> np.ndarray:
+        """How many runs of 2 to 4 letters each text shares with each pair's English: 2 |A and B| / (|A| + |B|).
 
-        `other_than`: for each text the normalized form that does not count.
+        Shapes: (N, number of pairs), from 0 to 1.
         Source: Dice 1945.
         """
         own = self.vectorizer.transform(texts)
         sizes = np.asarray(own.sum(axis=1)).reshape(-1, 1) + self.sizes
-        similar = 2 * (own @ self.vectors.T).toarray() / np.maximum(sizes, 1)
+        return 2 * (own @ self.vectors.T).toarray() / np.maximum(sizes, 1)
+
+    def nearest(self, texts: Sequence[str], other_than: Sequence[str] | None = None) -> list[Pair]:
+        """The pair whose English is most similar to each text.
+
+        `other_than`: for each text the normalized form that does not count.
+        """
+        similar = self.similarities(texts)
         if other_than is not None:
             similar[self.keys[None] == np.array(other_than)[:, None]] = -1
         return [self.pairs[i] for i in similar.argmax(axis=1)]
 
+    def choose(self, texts: Sequence[str]) -> list[str]:
+        """The nearest pair's Chinese where its English is similar enough, else the translation word by word."""
+        similar = self.similarities(texts)
+        return [
+            self.pairs[row.argmax()].chinese if row.max() >= SIMILAR else self.translate_by_words(text)
+            for text, row in zip(texts, similar, strict=True)
+        ]
+
     def draft(self, source: str, table: dict | None = None) -> str:
         """A translation word by word of a source whose copies are hidden."""
-        return interface_text.joined(translate_words(words_of(source), table or self.table))
+        return interface_text.joined(translate_words(words_of(source), self.table if table is None else table))
 
     def translate_by_words(self, english: str) -> str:
         """The dictionary baseline: the draft with its copies put back."""
@@ -120,7 +135,3 @@ def hidden(english: str, chinese: str) -> Prepared:
     source, copies = interface_text.hide_copies(english, chinese)
     return Prepared(source, interface_text.hide_the_same(chinese, copies), copies)
 
-
-def encode(tokenizer: Tokenizer, text: str, most: int) -> list[int]:
-    """Token ids of a text, at most so many."""
-    return tokenizer.encode(text).ids[:most]

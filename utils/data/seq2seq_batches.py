@@ -20,7 +20,8 @@ def seq2seq_batch(
     """
     if len(sources) != len(targets) or not all(len(source) for source in sources):
         raise ValueError(
-            f"seq2seq batch: expected as many targets as sources, no source empty; got {len(targets)} and {len(sources)}"
+            f"seq2seq batch: expected as many targets as sources, no source empty; got {len(targets)} for "
+            f"{len(sources)}"
         )
     input_ids = pad_sequence([torch.tensor(list(source)) for source in sources], batch_first=True, padding_value=pad)
     lengths = torch.tensor([len(source) for source in sources])

@@ -10,7 +10,6 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 
-from utils import environment
 from utils.data.batches import Batch
 from utils.data.seq2seq_batches import seq2seq_batch, seq2seq_batches, with_unknowns
 from utils.models.config import TransformerConfig

@@ -19,16 +19,16 @@ from utils.models.pretrained import save_model
 from utils.text.interface_text import pieces
 
 RESULTS = sources.WEIGHTS.parent / "results" / "translation.json"
-SYSTEMS = ("copy", "nearest pair", "dictionary", "encoder-decoder")
 
 
 def baselines(translator: Translator, texts: list[str]) -> dict[str, list[str]]:
-    """What needs no network: the English itself, the nearest training pair's Chinese, and word by word."""
+    """What needs no network: the English, the nearest training pair's Chinese, word by word, and a choice."""
     drafts = translator.drafts
     return {
         "copy": texts,
         "nearest pair": [pair.chinese for pair in drafts.nearest(texts)],
         "dictionary": [drafts.translate_by_words(text) for text in texts],
+        "nearest or dictionary": drafts.choose(texts),
     }
 
 

@@ -90,7 +90,9 @@ class GivenPointer(GivenSource):
 
 
 @torch.inference_mode()
-def greedy(given: GivenSource, n_rows: int, begin: int, end: int, most: int, banned: tuple[int, ...]) -> list[list[int]]:
+def greedy(
+    given: GivenSource, n_rows: int, begin: int, end: int, most: int, banned: tuple[int, ...] = ()
+) -> list[list[int]]:
     """The likeliest next token again and again, all sources side by side, until each has written `end` or `most`.
 
     `banned` tokens are never written. Returns the ids of each row, without `end`.

@@ -1,7 +1,6 @@
 """Texts of program interfaces as pieces: Chinese characters, words, signs, and what is copied, not translated."""
 
 import re
-
 from collections.abc import Iterable
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
