@@ -40,6 +40,14 @@ def test_sizes_and_divisors_are_read_off_right(tmp_path):
     assert {model[1] for model in cache_memory.MODELS.values()} <= set(heads)
 
 
+@needs_node
+def test_sizes_that_are_no_models_have_no_name(tmp_path):
+    models = {name: list(sizes) for name, sizes in cache_memory.MODELS.items()}
+    sizes = [model[:4] for model in models.values()] + [[5, 7, 7, 64]]
+    code = "return data.sizes.map((sizes) => nameOf(data.models, sizes));"
+    assert run_js("cache_memory", code, {"models": models, "sizes": sizes}, tmp_path) == [*models, ""]
+
+
 def test_says_what_it_shows_and_refuses_a_model_it_does_not_know():
     explorer = cache_memory.explore_cache_memory("GPT-2 small")
     assert "36.0 MiB for one text of 1,024 tokens" in explorer.says() and "<table>" in explorer.still()

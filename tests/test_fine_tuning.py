@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from utils.data import corpora
-from utils.experiments import fine_tuning, sentiment
+from utils.experiments import fine_tuning, results
 from utils.models import adapters
 from utils.models.config import TransformerConfig
 from utils.models.heads import SequenceClassifier, predict_probs
 from utils.models.pretrained import load_model
+from utils.models.sentiment import ADAPTER, load_sentiment
 from utils.models.transformer import BERT
 from utils.training.checkpoints import CheckpointError
 
@@ -51,7 +52,7 @@ def test_grouped_batches_cover_each_epoch_once_with_little_padding():
 @pytest.mark.parametrize("n", [1, 7, 8, 1000])
 def test_correctness_survives_packing(n):
     correct = np.random.default_rng(n).random(n) < 0.5
-    assert np.array_equal(fine_tuning.unpack(fine_tuning.pack(correct), n), correct)
+    assert np.array_equal(results.unpack(results.pack(correct), n), correct)
 
 
 def test_fewer_labels_are_seen_more_often():
@@ -102,27 +103,26 @@ def grid(monkeypatch):
 
 def test_grid_resumes_where_it_was_killed(grid, tmp_path):
     calls, stops = grid
-    path = tmp_path / "fine_tuning.json"
     stops["at"] = 9
     with pytest.raises(KeyboardInterrupt):
-        fine_tuning.fine_tune_curve(("scratch",), path)
+        fine_tuning.fine_tune_curve(("scratch",), tmp_path)
     stops.clear()
-    fine_tuning.fine_tune_curve(("scratch",), path)
+    fine_tuning.fine_tune_curve(("scratch",), tmp_path)
     finished = [call for i, call in enumerate(calls) if i != 8]
     assert len(finished) == len(set(finished)) == 4 + 15, "each run once, but for the killed one"
-    result = fine_tuning.load_curve(path)
+    result = fine_tuning.load_curve(tmp_path)
     assert {(run["n_labels"], run["seed"]) for run in result["runs"]} == set(
         itertools.product((100, 300, 1000, 3000, result["n_train"]), (0, 1, 2))
     )
     assert all(run["accuracy"] == pytest.approx(run["correct"].mean()) for run in result["runs"])
     n_calls = len(calls)
-    fine_tuning.fine_tune_curve(("scratch",), path)
+    fine_tuning.fine_tune_curve(("scratch",), tmp_path)
     assert len(calls) == n_calls
 
 
 def test_choices_are_made_on_the_validation_split(grid, tmp_path):
     calls, _ = grid
-    result = fine_tuning.fine_tune_curve(("scratch",), tmp_path / "fine_tuning.json")
+    result = fine_tuning.fine_tune_curve(("scratch",), tmp_path)
     tried = [call for call in calls if call[-1] == "validation"]
     assert [call[3:5] for call in tried] == [(3e-4, 4), (1e-3, 4), (3e-3, 4), (1e-3, 8)]
     assert all(call[3:] == (1e-3, 8, "test") for call in calls if call not in tried)
@@ -131,10 +131,9 @@ def test_choices_are_made_on_the_validation_split(grid, tmp_path):
 
 def test_other_weights_are_run_anew(grid, tmp_path):
     calls, stops = grid
-    path = tmp_path / "fine_tuning.json"
-    fine_tuning.fine_tune_curve(("scratch",), path)
+    fine_tuning.fine_tune_curve(("scratch",), tmp_path)
     stops["key"] = "other"
-    result = fine_tuning.fine_tune_curve(("scratch",), path)
+    result = fine_tuning.fine_tune_curve(("scratch",), tmp_path)
     assert len(calls) == 2 * 19 and len(result["runs"]) == 15
 
 
@@ -144,10 +143,10 @@ def test_damaged_results_and_no_permission(grid, tmp_path, monkeypatch):
     path.write_text('{"runs": [')
     for read in (fine_tuning.load_curve, lambda p: fine_tuning.fine_tune_curve(("scratch",), p)):
         with pytest.raises(ValueError, match="--fresh"):
-            read(path)
+            read(tmp_path)
     assert path.read_text() == '{"runs": ['
     with pytest.raises(CheckpointError, match="expected to write"):
-        fine_tuning.fine_tune_curve(("scratch",), path / "below_a_file.json")
+        fine_tuning.fine_tune_curve(("scratch",), path / "below_a_file")
     assert not calls
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="without torchrun"):
@@ -155,8 +154,8 @@ def test_damaged_results_and_no_permission(grid, tmp_path, monkeypatch):
 
 
 def test_shipped_adapter():
-    model, tokenizer = sentiment.load_sentiment()
-    card = json.loads((sentiment.ADAPTER / "card.json").read_text())
+    model, tokenizer = load_sentiment()
+    card = json.loads((ADAPTER / "card.json").read_text())
     assert card["accuracy"]["test"] >= 0.80
     reviews = corpora.reviews("rotten_tomatoes", "test").select(
         range(0, 1000, 10)
@@ -165,7 +164,7 @@ def test_shipped_adapter():
     assert (predicted == np.array(reviews["label"][:])).mean() >= 0.7
     trained, total = adapters.count_parameters(model)
     assert trained == card["trained_parameters"] < total / 50
-    files = sum(path.stat().st_size for path in sentiment.ADAPTER.iterdir())
+    files = sum(path.stat().st_size for path in ADAPTER.iterdir())
     assert files < 2**20
 
 
@@ -174,4 +173,4 @@ def test_shipped_adapter_refuses_another_encoder():
     with torch.no_grad():
         encoder.transformer.norm.weight[0] += 1e-3
     with pytest.raises(adapters.AdapterError, match="the base's weights are others"):
-        adapters.load_adapter(sentiment.ADAPTER, SequenceClassifier(encoder))
+        adapters.load_adapter(ADAPTER, SequenceClassifier(encoder))

@@ -37,7 +37,8 @@ def conda_requirements(path: Path) -> dict[str, str]:
     entries = yaml.safe_load(path.read_text(encoding="utf-8"))["dependencies"]
     lines = [line for entry in entries for line in (entry["pip"] if isinstance(entry, dict) else [entry])]
     found = {re.match(r"[\w.-]+", line)[0]: re.sub(r"^[\w.-]+", "", line) for line in lines}
-    return {canonicalize_name(CONDA_NAMES.get(name, name)): limits for name, limits in found.items() if name not in CONDA_OWN}
+    kept = {name: limits for name, limits in found.items() if name not in CONDA_OWN}
+    return {canonicalize_name(CONDA_NAMES.get(name, name)): limits for name, limits in kept.items()}
 
 
 def pins(name: str) -> dict[str, str]:

@@ -150,8 +150,8 @@ def test_the_command_keeps_every_answer(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(panel.right_answers, "__defaults__", small)
     monkeypatch.setattr(panel, "N_TEST", 11)
     launch.main(["evaluate-panel", "--folder", str(tmp_path)])
-    result = panel.load_panel(tmp_path / "panel.json")
-    assert "panel.json" in capsys.readouterr().out and result["command"] == panel.COMMAND
+    result = panel.load_panel(tmp_path)
+    assert "panel.json" in capsys.readouterr().out and result["command"] == panel.RESULT.run
     assert set(result["right"]["word order"]) == {"unigrams", "TF-IDF"}
     assert set(result["right"]["right word"]) == {"unigrams"}
     assert all(row.shape == (11,) and row.dtype == bool for rows in result["right"].values() for row in rows.values())
@@ -169,7 +169,7 @@ def test_the_shipped_result_is_whole():
     # A bag of words cannot see an order: were it above chance, the task would leak.
     for task in ("word order", "right word order"):
         assert not wilson(int(result["right"][task]["unigrams"].sum()), result["n_test"], level=0.999).excludes(0.5)
-    assert panel.RESULT.stat().st_size < 30_000
+    assert panel.RESULT.path().stat().st_size < 30_000
 
 
 @pytest.mark.parametrize("content", ["", "[]", json.dumps({"right": {"a": {"b": "zz"}}, "n_test": 4})])
@@ -177,4 +177,4 @@ def test_a_damaged_result_names_the_command(content, tmp_path):
     path = tmp_path / "panel.json"
     path.write_text(content)
     with pytest.raises(ValueError, match="python -m utils.launch evaluate-panel"):
-        panel.load_panel(path)
+        panel.load_panel(tmp_path)

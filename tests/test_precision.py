@@ -1,6 +1,5 @@
 """The measurements of mixed precision: same weights and batches in each precision, bytes as counted, a sound result."""
 
-import json
 import math
 
 import numpy as np
@@ -100,15 +99,15 @@ def test_peak_bytes_need_a_gpu(reviews):
 
 
 def test_missing_or_damaged_result_names_the_command(tmp_path):
-    damaged = tmp_path / "damaged.json"
+    damaged = precision.RESULT.path(tmp_path)
     damaged.write_text("{")
-    for path in (tmp_path / "missing.json", damaged):
+    for folder in (tmp_path / "missing", damaged.parent):
         with pytest.raises(ValueError, match="python -m utils.launch mixed-precision"):
-            precision.load_result(path)
+            precision.RESULT.read(folder)
 
 
 def test_a_failed_measurement_leaves_the_old_result(tmp_path, monkeypatch):
-    old = tmp_path / precision.RESULT.name
+    old = precision.RESULT.path(tmp_path)
     old.write_text("{}")
 
     def fail() -> dict:
@@ -130,18 +129,16 @@ def test_the_command_writes_a_result_that_the_chapter_can_read(reviews, tmp_path
     monkeypatch.setitem(precision.MATRIX_SIZES, "cpu", (8,))
     monkeypatch.setattr(environment, "device", lambda: CPU)
     launch.main(["mixed-precision", "--folder", str(tmp_path)])
-    check_result(precision.load_result(tmp_path / precision.RESULT.name), n_seeds=2)
+    check_result(precision.RESULT.read(tmp_path), n_seeds=2)
 
 
 def test_the_shipped_result_is_sound():
-    if not precision.RESULT.exists():
-        pytest.skip(f"not measured yet: {precision.COMMAND}")
-    check_result(json.loads(precision.RESULT.read_text()), n_seeds=len(precision.SEEDS))
+    check_result(precision.RESULT.read(), n_seeds=len(precision.SEEDS))
 
 
 def check_result(result: dict, n_seeds: int) -> None:
     """Command, seeds and hardware are named, and each precision has all its numbers."""
-    assert result["command"] == precision.COMMAND and len(result["seeds"]) == n_seeds
+    assert result["command"] == precision.RESULT.run and len(result["seeds"]) == n_seeds
     assert result["hardware"] and result["threads"] >= 1 and result["versions"]["torch"]
     agreement, speed = result["agreement"], result["speed"]["tokens_per_second"]
     for name in precision.PRECISIONS:

@@ -50,7 +50,7 @@ def test_micro_batches_cut_every_part_and_leave_the_update_as_it_was():
 
 
 def test_the_committed_result_says_how_it_was_made():
-    result = scale.load_result()
+    result = scale.RESULT.read()
     assert result["command"] == "python -m utils.launch training-at-scale" and result["seed"] == scale.SEED
     assert "logical cores" in result["hardware"] and result["versions"]["torch"] and result["threads"] >= 1
     assert set(result["variants"]) == set(scale.VARIANTS)
@@ -59,10 +59,10 @@ def test_the_committed_result_says_how_it_was_made():
 
 
 def test_the_named_command_writes_its_file_whole_or_not_at_all(tmp_path, monkeypatch):
-    monkeypatch.setattr(scale, "measure", lambda: {"command": scale.COMMAND})
+    monkeypatch.setattr(scale, "measure", lambda: {"command": "ours"})
     launch.main(["training-at-scale", "--folder", str(tmp_path)])
     path = tmp_path / "training_at_scale.json"
-    assert json.loads(path.read_text()) == {"command": scale.COMMAND}
+    assert json.loads(path.read_text()) == {"command": "ours"}
 
     def fails():
         raise RuntimeError("stopped")
@@ -70,10 +70,10 @@ def test_the_named_command_writes_its_file_whole_or_not_at_all(tmp_path, monkeyp
     monkeypatch.setattr(scale, "measure", fails)
     with pytest.raises(RuntimeError, match="stopped"):
         launch.main(["training-at-scale", "--folder", str(tmp_path)])
-    assert json.loads(path.read_text()) == {"command": scale.COMMAND}
+    assert json.loads(path.read_text()) == {"command": "ours"}
     path.write_text("{")
-    with pytest.raises(ValueError, match="run: python -m utils.launch training-at-scale"):
-        scale.load_result(path)
+    with pytest.raises(ValueError, match="anew: python -m utils.launch training-at-scale"):
+        scale.RESULT.read(tmp_path)
 
 
 def test_without_a_compiler_nothing_is_compiled(monkeypatch):

@@ -11,13 +11,18 @@ import torch
 
 from utils import environment
 from utils.experiments import (
+    chat,
     compression_runs,
+    control,
     evaluation,
     fine_tuning,
     gpu,
+    imdb_encoder,
     panel,
     precision,
+    preference_tuning,
     pretraining,
+    prompting,
     scale,
     sentiment,
     summarization_runs,
@@ -61,14 +66,18 @@ def measure_gpu(options: argparse.Namespace) -> Path:
 
 def fine_tune_curve(options: argparse.Namespace) -> Path:
     """Fine-tune classifiers from each start, at each number of labels; finished ones are kept."""
-    path = (options.folder or fine_tuning.RESULTS.parent) / fine_tuning.RESULTS.name
-    fine_tuning.fine_tune_curve(path=path, fresh=options.fresh)
-    return path
+    fine_tuning.fine_tune_curve(folder=options.folder, fresh=options.fresh)
+    return fine_tuning.RESULT.path(options.folder)
 
 
 def train_sentiment_adapter(options: argparse.Namespace) -> Path:
     """Train the shipped LoRA adapter."""
     return sentiment.sentiment_lora(options.folder)
+
+
+def train_imdb_encoder(options: argparse.Namespace) -> Path:
+    """Train the adapter for whole reviews, and judge it and TF-IDF."""
+    return imdb_encoder.imdb_encoder(options.folder)
 
 
 def compress(options: argparse.Namespace) -> Path:
@@ -86,20 +95,45 @@ def summarize_docstrings(options: argparse.Namespace) -> Path:
     return summarization_runs.summarize_docstrings(options.folder)
 
 
+def control_tokens(options: argparse.Namespace) -> Path:
+    """Train and measure the adapter that writes positive and negative reviews."""
+    return control.control_tokens(options.folder)
+
+
+def chat_tuning(options: argparse.Namespace) -> Path:
+    """Train and measure the adapter that answers."""
+    return chat.chat_tuning(options.folder)
+
+
+def tune_preferences(options: argparse.Namespace) -> Path:
+    """Train and measure the policies that learn from preferred texts."""
+    return preference_tuning.preference_tuning(options.folder)
+
+
+def measure_prompting(options: argparse.Namespace) -> Path:
+    """Measure prompts with and without examples, and answers with and without a passage."""
+    return prompting.prompting(options.folder)
+
+
 # A command takes the parsed options and returns where its result is, or None when it was cut short.
 COMMANDS: dict[str, Callable[[argparse.Namespace], Path | None]] = {
+    "preference-tuning": tune_preferences,
+    "prompting": measure_prompting,
     "reviews-gpt": functools.partial(pretrain, pretraining.GPT_RECIPE),
     "reviews-bert": functools.partial(pretrain, pretraining.BERT_RECIPE),
     "evaluate-pretrained": evaluate_pretrained,
     "evaluate-panel": evaluate_panel,
     "mixed-precision": measure_precisions,
     "training-at-scale": training_at_scale,
+    "chat-tuning": chat_tuning,
     "compress": compress,
+    "control-tokens": control_tokens,
     "measure-gpu": measure_gpu,
     "fine-tune-curve": fine_tune_curve,
     "sentiment-lora": train_sentiment_adapter,
     "summarize-docstrings": summarize_docstrings,
     "translate-interface": translate_interface,
+    "imdb-encoder": train_imdb_encoder,
 }
 
 

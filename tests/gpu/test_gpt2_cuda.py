@@ -117,7 +117,7 @@ def test_the_measurement_runs_small(device):
 
 
 def test_gpt2_has_the_published_124_million_parameters():
-    assert costs.parameters(gpu.GPT2) == 124_439_808
+    assert costs.parameters(costs.GPT2) == 124_439_808
 
 
 def test_without_a_gpu_the_command_says_so_and_writes_nothing(tmp_path, monkeypatch):
@@ -129,19 +129,19 @@ def test_without_a_gpu_the_command_says_so_and_writes_nothing(tmp_path, monkeypa
 
 def test_figures_are_none_until_measured_and_an_error_when_damaged(tmp_path):
     path = tmp_path / "gpu.json"
-    assert gpu.load_result(path) is None
+    assert gpu.load_result(tmp_path) is None
     path.write_text('{"variants": {}, "hardware": "some GPU"}')
-    assert gpu.load_result(path)["hardware"] == "some GPU"
+    assert gpu.load_result(tmp_path)["hardware"] == "some GPU"
     for damaged in ("{", "[1]", "{}"):
         path.write_text(damaged)
-        with pytest.raises(ValueError, match="expected the figures of measure-gpu in .* run on a GPU"):
-            gpu.load_result(path)
+        with pytest.raises(ValueError, match="expected the results of measure-gpu in .* anew: python"):
+            gpu.load_result(tmp_path)
 
 
 @NEEDS_GPU
 def test_the_command_writes_its_figures(tmp_path, monkeypatch):
-    small = dataclasses.replace(gpu.GPT2, vocab_size=512, context_length=64, d_model=64, n_layers=1, n_heads=2)
+    small = dataclasses.replace(costs.GPT2, vocab_size=512, context_length=64, d_model=64, n_layers=1, n_heads=2)
     measure = gpu.measure
     monkeypatch.setattr(gpu, "measure", lambda device: measure(device, small, 2, 2, (256,)))
-    path = gpu.measure_gpu(tmp_path)
-    assert gpu.load_result(path)["hardware"] == environment.hardware()
+    gpu.measure_gpu(tmp_path)
+    assert gpu.load_result(tmp_path)["hardware"] == environment.hardware()

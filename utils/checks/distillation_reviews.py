@@ -10,13 +10,11 @@ from torch import Tensor, nn
 
 from utils.checks.calls import NotYet, describe
 from utils.checks.properties import is_finite, is_tensor
-from utils.data import corpora, sources
+from utils.data import corpora
 from utils.metrics.intervals import wilson
-from utils.models import adapters
-from utils.models.heads import SequenceClassifier, encode_texts, predict_probs
-from utils.models.pretrained import load_model
+from utils.models.heads import encode_texts, predict_probs
+from utils.models.sentiment import load_sentiment
 
-ENCODER, ADAPTER = "all-minilm-l6-v2", "sentiment-lora"
 N_LESSONS, N_HELD_OUT, MAX_LENGTH = 1500, 400, 48
 BATCH_SIZE, PASSES = 50, 8
 SHARE = 0.25  # of the teacher's parameters
@@ -61,9 +59,7 @@ def school() -> School:
 
     Token 0 stands for all that no lesson has.
     """
-    encoder, tokenizer = load_model(ENCODER)
-    teacher = SequenceClassifier(encoder)
-    adapters.load_adapter(sources.WEIGHTS / ADAPTER, teacher)
+    teacher, tokenizer = load_sentiment()
     found = [_read(teacher, tokenizer, "train", N_LESSONS), _read(teacher, tokenizer, "validation", N_HELD_OUT)]
     known = sorted({one for ids in found[0].sequences for one in ids})
     number = {old: new for new, old in enumerate(known, 1)}

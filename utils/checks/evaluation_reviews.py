@@ -10,10 +10,9 @@ from utils.checks.calls import NotYet, describe
 from utils.checks.evaluation_calibration import best_temperature, binned_error
 from utils.checks.evaluation_tests import resampled, scipy_interval
 from utils.checks.properties import are_results, is_equal, is_tensor
-from utils.data import corpora, sources
-from utils.models import adapters
-from utils.models.heads import SequenceClassifier, predict_probs
-from utils.models.pretrained import load_model
+from utils.data import corpora
+from utils.models.heads import predict_probs
+from utils.models.sentiment import load_sentiment
 
 N_REVIEWS, N_CALIBRATION, N_FEW = 900, 350, 25
 N_BINS, TARGET = 5, 0.1  # of the calibration error, on the test reviews
@@ -37,11 +36,8 @@ def models() -> dict[str, Tensor]:
     vectorizer = CountVectorizer(ngram_range=(1, 2))
     bayes = MultinomialNB().fit(vectorizer.fit_transform(train["text"][:]), train["label"][:])
     words = torch.tensor(bayes.predict_log_proba(vectorizer.transform(texts))).float()
-    encoder, tokenizer = load_model("all-minilm-l6-v2")
-    with torch.random.fork_rng(devices=[]):
-        model = SequenceClassifier(encoder)
-    adapters.load_adapter(sources.WEIGHTS / "sentiment-lora", model)
-    probs = predict_probs(model.eval(), tokenizer, texts, MAX_LENGTH)
+    model, tokenizer = load_sentiment()
+    probs = predict_probs(model, tokenizer, texts, MAX_LENGTH)
     return {"encoder": probs.log().float(), "words": words, "targets": targets}
 
 

@@ -56,30 +56,50 @@ def document_mask(document: Tensor) -> Tensor:
     return document[:, :, None] == document[:, None, :]
 
 
-def padded_batch(texts: Sequence[Sequence[int]], pad_id: int) -> Batch:
+def padded_batch(texts: Sequence[Sequence[int]], pad_id: int, given: Sequence[int] | None = None) -> Batch:
     """One text a row, filled up on the right; what is filled in is no target, and no real token looks at it.
 
+    The first `given` tokens of a text (a prompt) are read and no targets: the loss is that of the answer alone.
     Shapes: input_ids and targets (B, T), T the longest text less one.
+    Raises: ValueError unless each text has at least one token, and one more than is given.
     """
+    given = _checked_given(texts, given)
     ids, real = pad([list(text) for text in texts], pad_id)
-    return {"input_ids": ids[:, :-1].contiguous(), "targets": ids.masked_fill(~real, IGNORE)[:, 1:].contiguous()}
+    targets = ids.masked_fill(~real | (torch.arange(ids.shape[1]) < torch.tensor(given)[:, None]), IGNORE)
+    return {"input_ids": ids[:, :-1].contiguous(), "targets": targets[:, 1:].contiguous()}
 
 
-def packed_batch(rows: Sequence[Sequence[Sequence[int]]], length: int, pad_id: int) -> Batch:
+def _checked_given(texts: Sequence[Sequence[int]], given: Sequence[int] | None) -> list[int]:
+    """How many first tokens of each text are given; none unless said."""
+    given = [0] * len(texts) if given is None else list(given)
+    wrong = [(len(text), n) for text, n in zip(texts, given, strict=True) if not 0 <= n < len(text)]
+    if wrong:
+        raise ValueError(f"batches: expected at least one token behind those given, got {wrong[0][0]} tokens and "
+                         f"{wrong[0][1]} given; leave the text out, or shorten its prompt")
+    return given
+
+
+def packed_batch(
+    rows: Sequence[Sequence[Sequence[int]]], length: int, pad_id: int, given: Sequence[Sequence[int]] | None = None
+) -> Batch:
     """Several texts a row: each sees itself alone, and counts its positions from 0.
 
+    The first `given` tokens of a text are read and no targets, as in `padded_batch`.
     Shapes: input_ids, targets and first_position (B, T); attention_mask (B, T, T), which the model makes causal.
+    Raises: ValueError for a row that is too long, or a text without a token behind those given.
     """
     shape = (len(rows), length)
     ids, targets = torch.full(shape, pad_id), torch.full(shape, IGNORE)
     positions, document = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
     for r, texts in enumerate(rows):
         start = 0
+        hidden = _checked_given(texts, None if given is None else given[r])
         for number, text in enumerate(texts, 1):
             end = start + len(text) - 1
             if end > length:
                 raise ValueError(f"packing: expected texts of {length + 1} tokens together at most, got more in a row")
             ids[r, start:end], targets[r, start:end] = torch.tensor(text[:-1]), torch.tensor(text[1:])
+            targets[r, start : start + max(hidden[number - 1] - 1, 0)] = IGNORE
             positions[r, start:end], document[r, start:end] = torch.arange(end - start), number
             start = end
     mask = document_mask(document)
@@ -87,11 +107,17 @@ def packed_batch(rows: Sequence[Sequence[Sequence[int]]], length: int, pad_id: i
 
 
 def batches_of(
-    texts: Sequence[Sequence[int]], order: str, length: int, tokens_per_batch: int, pad_id: int, seed: int = 0
+    texts: Sequence[Sequence[int]],
+    order: str,
+    length: int,
+    tokens_per_batch: int,
+    pad_id: int,
+    seed: int = 0,
+    given: Sequence[int] | None = None,
 ) -> Iterator[Batch]:
     """Endless batches of about `tokens_per_batch` places: "padded" in random order, "bucketed" by length, or "packed".
 
-    Each epoch reads every text once, in an order drawn anew.
+    Each epoch reads every text once, in an order drawn anew. The first `given` tokens of each text are no targets.
     Raises: ValueError for an unknown order, or a batch smaller than a row.
     """
     if order not in ORDERS:
@@ -99,6 +125,7 @@ def batches_of(
     if not texts or tokens_per_batch < length:
         raise ValueError(f"batches: expected some texts and at least {length} tokens a batch, got {len(texts)} texts "
                          f"and {tokens_per_batch} tokens")
+    given = _checked_given(texts, given)
     sizes = np.array([len(text) - 1 for text in texts])
     epoch = 0
     while True:
@@ -109,12 +136,13 @@ def batches_of(
             n = tokens_per_batch // length
             for i in range(0, len(rows), n):
                 chosen = [[texts[j] for j in row] for row in rows[i : i + n]]
-                yield packed_batch(chosen, length, pad_id)
+                hidden = [[given[j] for j in row] for row in rows[i : i + n]]
+                yield packed_batch(chosen, length, pad_id, hidden)
             continue
         jitter = random.uniform(0.9, 1.1, len(sizes)) if order == "bucketed" else random.permutation(len(sizes)) / sizes
         groups = _groups(np.argsort(sizes * jitter), sizes, tokens_per_batch)
         for g in random.permutation(len(groups)):
-            yield padded_batch([texts[j] for j in groups[g]], pad_id)
+            yield padded_batch([texts[j] for j in groups[g]], pad_id, [given[j] for j in groups[g]])
 
 
 def _packed_rows(sizes: np.ndarray, length: int, random: np.random.Generator) -> list[list[int]]:

@@ -12,14 +12,21 @@ from torch import Tensor, nn
 
 from utils import environment
 from utils.data.batches import Batch, classification_batches
-from utils.experiments.fine_tuning import BATCH_SIZE, MAX_LENGTH, Reviews, tokenized_reviews, train_classifier
-from utils.experiments.sentiment import load_sentiment
+from utils.experiments.fine_tuning import (
+    BATCH_SIZE,
+    MAX_LENGTH,
+    Reviews,
+    linear_schedule,
+    tokenized_reviews,
+    train_classifier,
+)
 from utils.models import adapters, pruning
 from utils.models.compression import held_bytes, save_compressed
 from utils.models.heads import SequenceClassifier, encode_texts, predict_probs
 from utils.models.quantization import QuantizationConfig, quantize_model, round_to_levels
+from utils.models.sentiment import load_sentiment
 from utils.training import objectives, profiling
-from utils.training.loop import Record, TrainConfig
+from utils.training.loop import Record
 
 GROUP = 64
 SPARSITIES = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.9)
@@ -70,15 +77,7 @@ def retrain(model: nn.Module, tokenizer: Tokenizer, steps: int, seed: int = 0) -
     weights = pruning.prunable(model)
     hooks = pruning.hold_zeros(model, {name: weight.detach() != 0 for name, weight in weights.items()})
     reviews = tokenized_reviews("rotten_tomatoes", "train", tokenizer)
-    config = TrainConfig(
-        max_steps=steps,
-        learning_rate=RETRAIN_RATE,
-        warmup_steps=steps // 10,
-        schedule="linear",
-        floor=0.0,
-        betas=(0.9, 0.999),
-        precision=environment.budget().precision,
-    )
+    config = linear_schedule(steps, RETRAIN_RATE, warmup_steps=steps // 10)
     try:
         yield from train_classifier(model, tokenizer, reviews, config, seed)
     finally:

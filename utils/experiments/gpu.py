@@ -1,7 +1,6 @@
 """What one GPU does with GPT-2: speed in each precision, the share of its peak that is used, and its memory."""
 
 import dataclasses
-import json
 import time
 from pathlib import Path
 
@@ -12,15 +11,13 @@ from tqdm.auto import tqdm
 from utils import environment
 from utils.data.batches import Batch
 from utils.experiments.precision import matrix_speed
+from utils.experiments.results import ResultFile
 from utils.models.config import TransformerConfig
 from utils.models.transformer import GPT
 from utils.training import costs, objectives, profiling
-from utils.training.checkpoints import write_atomically
 from utils.training.loop import TrainConfig, Trainer
 
-RESULT = Path(__file__).parent.parent / "assets" / "results" / "gpu.json"
-COMMAND = "python -m utils.launch measure-gpu"
-GPT2 = TransformerConfig(50_257, context_length=1024, d_model=768, n_layers=12, n_heads=12)
+RESULT = ResultFile("gpu", "measure-gpu")
 ROWS, STEPS, SEED = 8, 20, 12
 # How a step is run: its precision, and whether it is compiled.
 VARIANTS = {"fp32": ("fp32", False), "bf16": ("bf16", False), "fp16": ("fp16", False), "bf16, compiled": ("bf16", True)}
@@ -87,13 +84,13 @@ def check_gpu(device: torch.device) -> None:
     if device.type != "cuda":
         raise NoGPU(
             f"measure-gpu: expected a CUDA GPU, got {environment.hardware()}, which has none that PyTorch can use; "
-            f"run `{COMMAND}` on a machine with one"
+            f"run `{RESULT.run}` on a machine with one"
         )
 
 
 def measure(
     device: torch.device,
-    config: TransformerConfig = GPT2,
+    config: TransformerConfig = costs.GPT2,
     rows: int = ROWS,
     steps: int = STEPS,
     matrix_sizes: tuple[int, ...] = MATRIX_SIZES,
@@ -113,10 +110,8 @@ def measure(
         torch._dynamo.reset()
         environment.release_memory()
     return {
-        "command": COMMAND,
+        **RESULT.heading(cuda=torch.version.cuda),
         "seed": SEED,
-        "hardware": environment.hardware(),
-        "versions": {"torch": torch.__version__, "cuda": torch.version.cuda},
         "config": dataclasses.asdict(config),
         "parameters": costs.parameters(config),
         "rows": rows,
@@ -133,25 +128,12 @@ def measure_gpu(folder: Path | None = None, device: torch.device | None = None) 
     """
     device = device or environment.device()
     check_gpu(device)
-    path = (folder or RESULT.parent) / RESULT.name
-    text = json.dumps(measure(device), indent=1) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
-    return path
+    return RESULT.write(measure(device), folder)
 
 
-def load_result(path: Path = RESULT) -> dict | None:
+def load_result(folder: Path | None = None) -> dict | None:
     """The committed figures of a GPU; None if nobody has run the command on one yet.
 
     Raises: ValueError if the file is damaged.
     """
-    if not path.is_file():
-        return None
-    try:
-        result = json.loads(path.read_text())
-        if "variants" not in result:
-            raise ValueError("no 'variants' in it")
-        return result
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(
-            f"expected the figures of measure-gpu in {path}, got: {error!r}; delete it, or run on a GPU: {COMMAND}"
-        ) from error
+    return RESULT.read(folder, needs=("variants",)) if RESULT.path(folder).is_file() else None

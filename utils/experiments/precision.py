@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,14 +15,14 @@ from tqdm.auto import tqdm
 from utils import environment
 from utils.data import batches, corpora
 from utils.experiments.pretraining import train_byte_bpe
+from utils.experiments.results import ResultFile
 from utils.models.config import TransformerConfig
 from utils.models.transformer import GPT
 from utils.training import objectives, profiling
 from utils.training.loop import Record, TrainConfig, Trainer
 
 PRECISIONS = ("fp32", "bf16", "fp16")
-RESULT = Path(__file__).parent.parent / "assets" / "results" / "mixed_precision.json"
-COMMAND = "python -m utils.launch mixed-precision"
+RESULT = ResultFile("mixed_precision", "mixed-precision")
 SEPARATOR = 0  # id of the first special token of `train_byte_bpe`, which stands between documents
 SEEDS = (0, 1, 2, 3, 4)
 
@@ -214,11 +213,9 @@ def measure(device: torch.device | None = None) -> dict:
                 runs[precision].append(train_once(reviews, agreement, precision, seed, steps, device))
                 bar.update()
     return {
-        "command": COMMAND,
+        **RESULT.heading(),
         "seeds": list(SEEDS),
-        "hardware": environment.hardware(),
         "threads": torch.get_num_threads(),
-        "versions": {"torch": torch.__version__},
         "agreement": {
             "size": dataclasses.asdict(agreement),
             "steps": steps,
@@ -242,25 +239,6 @@ def measure(device: torch.device | None = None) -> dict:
     }
 
 
-def load_result(path: Path = RESULT) -> dict:
-    """The committed result of the named command.
-
-    Raises: ValueError if the file is missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"expected the results of mixed-precision in {path}, got: {error!r}; run: {COMMAND}"
-        ) from error
-
-
 def measure_precisions(folder: Path | None = None) -> Path:
     """Measure, and write the result file; it replaces an earlier one only when all was measured."""
-    path = (folder or RESULT.parent) / RESULT.name
-    result = measure()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".part")
-    aside.write_text(json.dumps(result, indent=1) + "\n")
-    aside.replace(path)
-    return path
+    return RESULT.write(measure(), folder)

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import itertools
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -21,12 +20,11 @@ from utils.data import corpora, packing
 from utils.data.batches import Batch, TokenCorpus, tokenize
 from utils.experiments.precision import Size, matrix_speed
 from utils.experiments.pretraining import train_byte_bpe
+from utils.experiments.results import ResultFile
 from utils.models.transformer import GPT
 from utils.training import costs, objectives, profiling
-from utils.training.checkpoints import write_atomically
 
-RESULT = Path(__file__).parent.parent / "assets" / "results" / "training_at_scale.json"
-COMMAND = "python -m utils.launch training-at-scale"
+RESULT = ResultFile("training_at_scale", "training-at-scale")
 SEPARATOR = 0  # id of the first special token of `train_byte_bpe`, which stands before each text
 VOCAB_SIZE, LEARNING_RATE, SEED = 1024, 3e-3, 12
 SIZES = {"cpu": Size(256, 4, 4, 128, 1024), "cuda": Size(768, 12, 12, 512, 16_384)}
@@ -155,11 +153,9 @@ def measure(device: torch.device | None = None) -> dict:
         result["targets_per_second"] = [round(x, 1) for x in result["targets_per_second"]]
         result["first_seconds"], result["wasted"] = round(result["first_seconds"], 2), round(result["wasted"], 4)
     return {
-        "command": COMMAND,
+        **RESULT.heading(),
         "seed": SEED,
-        "hardware": environment.hardware(),
         "threads": torch.get_num_threads(),
-        "versions": {"torch": torch.__version__},
         "size": dataclasses.asdict(size),
         "vocab_size": VOCAB_SIZE,
         "rounds": rounds,
@@ -169,19 +165,6 @@ def measure(device: torch.device | None = None) -> dict:
     }
 
 
-def load_result(path: Path = RESULT) -> dict:
-    """The committed result of the named command. Raises: ValueError if the file is missing or damaged."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"expected the results of training-at-scale in {path}, got: {error!r}; run: {COMMAND}"
-        ) from error
-
-
 def measure_scale(folder: Path | None = None) -> Path:
     """Measure, and write the result file; it replaces an earlier one only when all was measured."""
-    path = (folder or RESULT.parent) / RESULT.name
-    text = json.dumps(measure(), indent=1) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
-    return path
+    return RESULT.write(measure(), folder)

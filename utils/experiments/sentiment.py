@@ -12,24 +12,24 @@ from tokenizers import Tokenizer
 from tqdm.auto import tqdm
 
 from utils import environment
-from utils.data import corpora, sources
+from utils.data import corpora
 from utils.experiments.fine_tuning import (
     BATCH_SIZE,
     ENCODER,
     SEEDS,
     Reviews,
     correct_predictions,
-    one_process,
+    linear_schedule,
     tokenized,
     tokenized_reviews,
     train_classifier,
 )
+from utils.experiments.results import one_process
 from utils.models import adapters
 from utils.models.heads import SequenceClassifier
 from utils.models.pretrained import load_model
-from utils.training.loop import TrainConfig
+from utils.models.sentiment import ADAPTER, load_sentiment
 
-ADAPTER = sources.WEIGHTS / "sentiment-lora"
 EVERY_LAYER = ("*.query", "*.key", "*.value", "*.output", "*.expand", "*.contract")
 LORA = adapters.LoRAConfig(rank=8, alpha=16, targets=EVERY_LAYER)
 LEARNING_RATE = 1e-3
@@ -59,15 +59,7 @@ def sentiment_lora(folder: Path | None = None) -> Path:
     model = SequenceClassifier(encoder)
     adapters.add_lora(model, LORA)
     steps = math.ceil(len(train.labels) / BATCH_SIZE)
-    config = TrainConfig(
-        max_steps=steps,
-        learning_rate=LEARNING_RATE,
-        warmup_steps=steps // 20,
-        schedule="linear",
-        floor=0.0,
-        betas=(0.9, 0.999),
-        precision=environment.budget().precision,
-    )
+    config = linear_schedule(steps, LEARNING_RATE, warmup_steps=steps // 20)
     n_short = (len(train.labels) - N_IMDB) // COPIES
     records = list(tqdm(train_classifier(model, tokenizer, train, config, SEEDS[0]), total=steps, desc=folder.name))
     adapters.save_adapter(folder, model, LORA, ENCODER, {}, torch.float16)
@@ -97,14 +89,3 @@ def sentiment_lora(folder: Path | None = None) -> Path:
     }
     (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     return folder
-
-
-def load_sentiment(folder: Path | None = None) -> tuple[SequenceClassifier, Tokenizer]:
-    """The course's sentiment classifier: the packaged encoder with the shipped adapter and head, for evaluation.
-
-    Raises: SourceError if the encoder is not installed; WeightsError or AdapterError if the adapter does not fit it.
-    """
-    encoder, tokenizer = load_model(ENCODER)
-    model = SequenceClassifier(encoder)
-    adapters.load_adapter(folder or ADAPTER, model)
-    return model.eval(), tokenizer

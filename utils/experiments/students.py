@@ -17,12 +17,13 @@ from utils.experiments.fine_tuning import (
     MAX_LENGTH,
     Reviews,
     grouped_batches,
+    linear_schedule,
     load_start,
     tokenized_reviews,
 )
 from utils.models.heads import SequenceClassifier, encode_texts, predict_probs
 from utils.training.distillation import distillation, take_layers, with_teacher
-from utils.training.loop import Record, TrainConfig, Trainer
+from utils.training.loop import Record, Trainer
 
 KINDS = ("hard labels", "teacher", "teacher, unlabeled text")
 LAYERS = range(4)  # of reviews-bert's six
@@ -90,15 +91,7 @@ def train_student(
     soft_share: float = SOFT_SHARE,
 ) -> Iterator[Record]:
     """Train a student; yields the loop's records. A `soft_share` of 0 is training on hard labels."""
-    config = TrainConfig(
-        max_steps=steps,
-        learning_rate=LEARNING_RATE,
-        warmup_steps=steps // 10,
-        schedule="linear",
-        floor=0.0,
-        betas=(0.9, 0.999),
-        precision=environment.budget().precision,
-    )
+    config = linear_schedule(steps, LEARNING_RATE, warmup_steps=steps // 10)
     rows = list(range(len(lessons.sequences)))
     source = grouped_batches(lessons.sequences, rows, tokenizer.token_to_id("[PAD]"), BATCH_SIZE, seed)
     trainer = Trainer(student, distillation(TEMPERATURE, soft_share), config)

@@ -5,6 +5,7 @@ Masks are boolean, True where attention is allowed.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -163,7 +164,7 @@ class MultiHeadAttention(nn.Module):
         self.key = nn.Linear(d_model, n_kv_heads * self.head_dim, bias=bias)
         self.value = nn.Linear(d_model, n_kv_heads * self.head_dim, bias=bias)
         self.output = nn.Linear(n_heads * self.head_dim, d_model, bias=bias)
-        self.joined: tuple[Tensor, Tensor | None] | None = None  # set while generating, see memory_layout
+        self.joined: Callable[[Tensor], Tensor] | None = None  # set while generating, see memory_layout
 
     def split(self, x: Tensor) -> Tensor:
         """Cut the features into heads: (B, T, H*Dh) -> (B, H, T, Dh). The time axis stays whole."""
@@ -202,7 +203,7 @@ class MultiHeadAttention(nn.Module):
         """Queries, keys and values of x. Shapes: (B, T, D) -> (B, H, T, Dh) and twice (B, G, T, Dh)."""
         if self.joined is None:
             return self.split(self.query(x)), self.split(self.key(x)), self.split(self.value(x))
-        heads = self.split(F.linear(x, *self.joined))
+        heads = self.split(self.joined(x))
         return heads.split([self.n_heads, self.n_kv_heads, self.n_kv_heads], dim=1)
 
     def _of_context(self, context: Tensor, cache: KVCache | None, layer: int) -> tuple[Tensor, Tensor]:

@@ -220,7 +220,7 @@ def generate(
     seen = None if repetition_penalty == 1 else tokens_seen(input_ids, attention_mask, model.config.vocab_size)
     cache = KVCache(T + max_new_tokens) if use_cache else None
     ended = torch.zeros(B, 1, dtype=torch.bool, device=ids.device)
-    with generating(model, max_new_tokens if use_cache else 0):
+    with generating(model, max_new_tokens if use_cache else 0, B):
         for end in range(T, T + max_new_tokens):
             if mask is not None:
                 options["attention_mask"] = mask[:, :end]

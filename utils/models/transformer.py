@@ -3,6 +3,8 @@
 Letters in shape comments: B batch, T time, D d_model, F d_ff, V vocabulary.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -129,6 +131,12 @@ class GPT(nn.Module):
         if not config.tied:
             self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
             Transformer._initialize(self.head)
+        self.ready_head: Callable[[Tensor], Tensor] | None = None  # set while generating, see memory_layout
+
+    @property
+    def head_matrix(self) -> nn.Parameter:
+        """The matrix that makes logits: the token embeddings, or one of its own. Shape (V, D)."""
+        return self.transformer.token_embedding.weight if self.config.tied else self.head.weight
 
     def forward(
         self,
@@ -147,10 +155,9 @@ class GPT(nn.Module):
         """
         hidden, _ = self.transformer(input_ids, attention_mask, cache=cache, first_position=first_position)
         hidden = hidden[:, -1:] if last_only else hidden
-        head = self.transformer.token_embedding.weight if self.config.tied else self.head.weight
-        if targets is None:
-            return F.linear(hidden, head)
-        return summed_cross_entropy(hidden.flatten(0, 1), head, targets.flatten())
+        if targets is not None:
+            return summed_cross_entropy(hidden.flatten(0, 1), self.head_matrix, targets.flatten())
+        return F.linear(hidden, self.head_matrix) if self.ready_head is None else self.ready_head(hidden)
 
     def attention_weights(self, input_ids: Tensor) -> list[Tensor]:
         """Attention weights of every layer, each (B, H, T, T)."""

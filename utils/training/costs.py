@@ -221,4 +221,6 @@ def training_flops(n_parameters: float, n_tokens: float) -> float:
     return 6.0 * n_parameters * n_tokens
 
 
+# Shapes as published: Radford et al. 2019, table 2; Brown et al. 2020, table 2.1.
+GPT2 = TransformerConfig(50_257, 1024, 768, n_layers=12, n_heads=12)
 GPT3 = TransformerConfig(50_257, 2048, 12_288, n_layers=96, n_heads=96)

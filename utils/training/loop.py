@@ -103,6 +103,7 @@ class Trainer:
         self.optimizers = build_optimizers(
             model, config.optimizer, config.learning_rate, config.weight_decay, config.betas
         )
+        self.trained = [p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]]
         self.scaler = torch.amp.GradScaler(
             self.device.type, init_scale=config.loss_scale, enabled=config.precision == "fp16"
         )
@@ -141,7 +142,7 @@ class Trainer:
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
         loss = self.summed(loss_sum) / count
-        grad_norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm))
+        grad_norm = float(nn.utils.clip_grad_norm_(self.trained, self.config.clip_norm))
         skipped = not (math.isfinite(loss) and math.isfinite(grad_norm))
         loss_scale = self.scaler.get_scale()
         self.update(skipped)

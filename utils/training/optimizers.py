@@ -1,5 +1,6 @@
 """Optimizers as a training run uses them: parameter groups for weight decay, and the learning-rate schedule."""
 
+import functools
 import math
 
 import torch
@@ -25,19 +26,19 @@ def build_optimizers(
 ) -> list[torch.optim.Optimizer]:
     """AdamW for everything ("adamw"), or Muon for the matrices inside the blocks and AdamW for the rest ("muon").
 
-    Muon's update is scaled to the size of AdamW's, so one learning rate serves both.
+    Muon's update is scaled to the size of AdamW's, so one learning rate serves both. AdamW is the fused kernel: a third
+    of the time on a CPU, and the same up to rounding.
     Source: Loshchilov and Hutter 2019; Jordan et al. 2024 and Liu et al. 2025 for Muon and its scale.
     """
+    adamw = functools.partial(torch.optim.AdamW, lr=learning_rate, betas=betas, fused=True)
     if name == "adamw":
-        return [torch.optim.AdamW(parameter_groups(model, weight_decay), lr=learning_rate, betas=betas)]
+        return [adamw(parameter_groups(model, weight_decay))]
     tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     groups = parameter_groups(model, weight_decay)
     inner = [p for p in groups[0]["params"] if p.dim() == 2 and id(p) not in tables]
     outer = [p for p in groups[0]["params"] if p.dim() != 2 or id(p) in tables]
-    adamw = torch.optim.AdamW(
-        [{"params": outer, "weight_decay": weight_decay}, groups[1]], lr=learning_rate, betas=betas
-    )
-    return [torch.optim.Muon(inner, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"), adamw]
+    muon = torch.optim.Muon(inner, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+    return [muon, adamw([{"params": outer, "weight_decay": weight_decay}, groups[1]])]
 
 
 def learning_rate_at(

@@ -20,6 +20,11 @@ function sized(bytes) {
   return `${value.toFixed(value < 10 && power ? 2 : value < 100 && power ? 1 : 0)} ${["B", "KiB", "MiB", "GiB", "TiB"][power]}`;
 }
 
+/** The model whose layers, heads, key-value heads and head width these are; empty if it is none of them. */
+function nameOf(models, sizes) {
+  return Object.keys(models).find((name) => sizes.every((size, i) => models[name][i] === size)) ?? "";
+}
+
 function render({ model, el }) {
   const root = stage("cache_memory");
   const told = teller();
@@ -27,7 +32,8 @@ function render({ model, el }) {
   const move = framed(paint);
 
   const preset = make("select", { "aria-label": "Model", onchange: () => take(preset.value) },
-    ...Object.keys(models).map((name) => make("option", { value: name, text: name })));
+    ...Object.keys(models).map((name) => make("option", { value: name, text: name })),
+    make("option", { value: "", text: "your own choice", disabled: true }));
   const precision = make("select", { "aria-label": "Precision", onchange: move },
     ...Object.keys(precisions).map((name) => make("option", { value: name, text: name })));
   precision.value = "bf16";
@@ -62,6 +68,7 @@ function render({ model, el }) {
     const H = HEADS[heads.value];
     const G = divisors(H)[kvHeads.value];
     const sizes = { layers: layers.value, headDim: headDim.value, tokens: 2 ** context.value, batch: 2 ** batch.value, bytes: precisions[precision.value] };
+    preset.value = nameOf(models, [sizes.layers, H, G, sizes.headDim]);
     const curves = [{ name: `one for each head (${H})`, kind: "many", kvHeads: H }, { name: "one for all (1)", kind: "one", kvHeads: 1 }, { name: `as set (${G})`, kind: "own", kvHeads: G }];
     for (const curve of curves) curve.size = cacheBytes({ ...sizes, kvHeads: curve.kvHeads });
     const peak = curves[0].size;

@@ -11,7 +11,7 @@ from utils.widgets.base import FOLDER, Explorer, source
 
 # Shapes as published: Radford et al. 2019, table 2; Brown et al. 2020, table 2.1.
 MODELS = {
-    "GPT-2 small": TransformerConfig(50_257, 1024, 768, n_layers=12, n_heads=12),
+    "GPT-2 small": costs.GPT2,
     "GPT-2 XL": TransformerConfig(50_257, 1024, 1600, n_layers=48, n_heads=25),
     "GPT-3 6.7B": TransformerConfig(50_257, 2048, 4096, n_layers=32, n_heads=32),
     "GPT-3 175B": costs.GPT3,

