@@ -1,6 +1,6 @@
 """The named command `summarize-docstrings`: trains the shipped summarizer and judges it beside simpler ones."""
 
-import json
+import copy
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,13 +13,13 @@ from utils import environment
 from utils.data import docstrings, sources
 from utils.data.docstrings import Pair
 from utils.experiments import seq2seq, summarization
-from utils.experiments.fine_tuning import one_process
+from utils.experiments.results import ResultFile, one_process
 from utils.experiments.summarization import NAME, RECIPE, Nearest, Summarizer
 from utils.metrics.intervals import Interval, bootstrap_mean
 from utils.metrics.overlap import rouge_l, rouge_n
 from utils.models.pretrained import save_model
 
-RESULTS = sources.WEIGHTS.parent / "results" / "summarization.json"
+RESULT = ResultFile("summarization", "summarize-docstrings")
 MEASURES = ("rouge-1", "rouge-2", "rouge-l")
 
 
@@ -49,17 +49,17 @@ def differences(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> d
 
 def summarize_docstrings(folder: Path | None = None) -> Path:
     """Train, save in half precision, read back, summarize the test, and write scores and summaries."""
-    one_process("summarize-docstrings")
+    one_process(RESULT.command)
     nearest, rows, tokenizer = summarization.prepare()
     began = time.process_time()
-    model = summarization.new_model(tokenizer)
+    model = summarization.new_model(tokenizer, RECIPE)
     average = seq2seq.Averaged(model, RECIPE.decay)
     steps = RECIPE.steps(len(rows))
     losses: list[float] = []
-    for record in tqdm(summarization.train(model, tokenizer, rows, average=average), total=steps, mininterval=20):
+    for record in tqdm(summarization.train(model, tokenizer, rows, RECIPE, average=average), total=steps, mininterval=20):
         losses.append(record.loss)
-        if len(losses) % (steps // 6) == 0:
-            judged = summarization.new_model(tokenizer)
+        if len(losses) % max(1, steps // 6) == 0:
+            judged = copy.deepcopy(model)
             judged.load_state_dict(average.weights)
             pairs = docstrings.pairs("validation")
             score = rouge(Summarizer(judged, tokenizer, nearest).summarize(pairs), pairs)["rouge-1"].mean()
@@ -68,7 +68,7 @@ def summarize_docstrings(folder: Path | None = None) -> Path:
     place = (folder or sources.WEIGHTS) / NAME
     card = {
         "name": NAME,
-        "command": "python -m utils.launch summarize-docstrings",
+        "command": RESULT.run,
         "recipe": seq2seq.settings(RECIPE),
         "steps": steps,
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -106,8 +106,12 @@ def judge(folder: Path | None, card: dict) -> Path:
             if name != "pointer-generator"
         },
     }
-    path = (folder or RESULTS.parent) / RESULTS.name
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(path)
-    return path
+    return RESULT.write(result, folder)
+
+
+def load_result(folder: Path | None = None) -> dict:
+    """The result file of `summarize-docstrings`.
+
+    Raises: ValueError if it is missing or damaged.
+    """
+    return RESULT.read(folder, ("scores",))

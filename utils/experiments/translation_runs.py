@@ -1,6 +1,6 @@
 """The named command `translate-interface`: trains the shipped translator and judges it beside what needs no network."""
 
-import json
+import copy
 import time
 from pathlib import Path
 
@@ -11,14 +11,14 @@ from tqdm.auto import tqdm
 from utils import environment
 from utils.data import sources, translation_pairs
 from utils.experiments import seq2seq, translation
-from utils.experiments.fine_tuning import one_process
+from utils.experiments.results import ResultFile, one_process
 from utils.experiments.translation import NAME, RECIPE, Translator
 from utils.metrics.intervals import Interval, bootstrap
 from utils.metrics.overlap import bleu_counts, bleu_from_counts, chrf
 from utils.models.pretrained import save_model
 from utils.text.interface_text import pieces
 
-RESULTS = sources.WEIGHTS.parent / "results" / "translation.json"
+RESULT = ResultFile("translation", "translate-interface")
 
 
 def baselines(translator: Translator, texts: list[str]) -> dict[str, list[str]]:
@@ -62,17 +62,17 @@ def scores(hypotheses: dict[str, list[str]], references: list[str]) -> dict[str,
 
 def translate_interface(folder: Path | None = None) -> Path:
     """Train, save in half precision, read back, translate the test by beams, and write scores and translations."""
-    one_process("translate-interface")
+    one_process(RESULT.command)
     began = time.process_time()
     drafts, rows, tokenizer = translation.prepare()
-    model = translation.new_model(tokenizer)
+    model = translation.new_model(tokenizer, RECIPE)
     average = seq2seq.Averaged(model, RECIPE.decay)
     steps = RECIPE.steps(len(rows))
     records = []
-    for record in tqdm(translation.train(model, tokenizer, rows, average=average), total=steps, mininterval=20):
+    for record in tqdm(translation.train(model, tokenizer, rows, RECIPE, average=average), total=steps, mininterval=20):
         records.append(record.loss)
-        if len(records) % (steps // 8) == 0:
-            judged = translation.new_model(tokenizer)
+        if len(records) % max(1, steps // 8) == 0:
+            judged = copy.deepcopy(model)
             judged.load_state_dict(average.weights)
             found = Translator(judged, tokenizer, drafts)
             pairs = translation_pairs.pairs("validation")
@@ -82,7 +82,7 @@ def translate_interface(folder: Path | None = None) -> Path:
     place = (folder or sources.WEIGHTS) / NAME
     card = {
         "name": NAME,
-        "command": "python -m utils.launch translate-interface",
+        "command": RESULT.run,
         "recipe": seq2seq.settings(RECIPE),
         "steps": steps,
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -115,21 +115,12 @@ def judge(folder: Path | None, card: dict) -> Path:
         }
         if split == "test":
             result["translations"] = ours
-    path = (folder or RESULTS.parent) / RESULTS.name
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(path)
-    return path
+    return RESULT.write(result, folder)
 
 
-def load_result(path: Path = RESULTS) -> dict:
+def load_result(folder: Path | None = None) -> dict:
     """The result file of `translate-interface`.
 
     Raises: ValueError if it is missing or damaged.
     """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"expected the result of a run in {path}, got: {error}; run: python -m utils.launch translate-interface"
-        ) from error
+    return RESULT.read(folder, ("test",))
