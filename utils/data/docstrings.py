@@ -98,10 +98,14 @@ def docstrings_of(source: str) -> Iterator[tuple[str, str]]:
 
     Raises: SyntaxError for what is no Python of this version.
     """
-    for node in ast.walk(ast.parse(source)):
+    waiting: list[ast.AST] = [ast.parse(source)]
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             if docstring := ast.get_docstring(node):
                 yield node.name, docstring
+        # Statements alone: no function or class with a docstring stands inside an expression.
+        waiting += [child for child in ast.iter_child_nodes(node) if isinstance(child, (ast.stmt, ast.excepthandler))]
 
 
 def of_library(library: str) -> list[Pair]:

@@ -56,7 +56,8 @@ def summarize_docstrings(folder: Path | None = None) -> Path:
     average = seq2seq.Averaged(model, RECIPE.decay)
     steps = RECIPE.steps(len(rows))
     losses: list[float] = []
-    for record in tqdm(summarization.train(model, tokenizer, rows, RECIPE, average=average), total=steps, mininterval=20):
+    training = summarization.train(model, tokenizer, rows, RECIPE, average=average)
+    for record in tqdm(training, total=steps, mininterval=20):
         losses.append(record.loss)
         if len(losses) % max(1, steps // 6) == 0:
             judged = copy.deepcopy(model)

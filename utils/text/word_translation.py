@@ -36,9 +36,9 @@ class WordTranslation:
                 groups.append(np.full(len(e), group))
                 group += 1
         self.groups, self.n_groups = np.concatenate(groups), group  # (N,)
-        unique, self.pairs = np.unique(np.concatenate(keys), return_inverse=True)  # (P,), (N,)
-        self.source, self.target = np.divmod(unique, n_targets)
-        self.probs = np.full(len(unique), 1 / n_targets)
+        self.keys, self.pairs = np.unique(np.concatenate(keys), return_inverse=True)  # (P,), (N,)
+        self.source, self.target = np.divmod(self.keys, n_targets)
+        self.probs = np.full(len(self.keys), 1 / n_targets)
 
     def step(self) -> float:
         """One step of expectation and maximization; returns the log-likelihood in nats before it.
@@ -65,10 +65,16 @@ class WordTranslation:
 
     def alignment(self, source: Sequence[str], target: Sequence[str]) -> list[int]:
         """For each target word the place of the source word it most likely comes from; -1 for none of them."""
-        known = {(int(e), int(f)): p for e, f, p in zip(self.source, self.target, self.probs, strict=True)}
         e = [0, *(self.source_words.get(word, -1) for word in source)]
         f = [self.target_words.get(word, -1) for word in target]
-        return [int(np.argmax([known.get((a, b), 0.0) for a in e])) - 1 for b in f]
+        return [int(np.argmax([self._prob(a, b) for a in e])) - 1 for b in f]
+
+    def _prob(self, e: int, f: int) -> float:
+        """t(f | e) by the numbers of both; pairs lie in the order of these numbers."""
+        key = e * len(self.target_words) + f
+        place = int(np.searchsorted(self.keys, key))
+        found = min(e, f) >= 0 and place < len(self.keys) and self.keys[place] == key
+        return float(self.probs[place]) if found else 0.0
 
 
 def translate_words(words: Sequence[str], table: dict[str, list[tuple[str, float]]]) -> list[str]:
