@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 
+import datasets
 import pytest
 
 from utils import environment
@@ -109,3 +110,9 @@ def test_unknown_names_and_the_hub_offline():
         docstrings.pairs("test", "cnn")
     with pytest.raises(SourceError, match="cnn_dailymail.*not part of the course"):
         docstrings.pairs("test", "cnn_dailymail")
+
+
+def test_the_hub_gives_articles_and_highlights(monkeypatch):
+    row = {"article": "It rained. It stopped.", "highlights": "Rain.", "id": "1"}
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, configuration, split, download_config: [row])
+    assert docstrings.pairs("test", "cnn_dailymail") == (Pair(row["article"], "Rain.", "cnn_dailymail", "1"),)

@@ -91,3 +91,9 @@ def test_unknowns_spare_what_is_kept():
     ids = torch.arange(400).view(20, 20)
     noisy = with_unknowns(ids, 0.5, 3, range(10), np.random.default_rng(0))
     assert noisy[0, :10].tolist() == list(range(10)) and 120 < int((noisy == 3).sum()) < 280
+
+
+def test_a_similar_pair_is_taken_and_another_is_not():
+    drafts = Drafts(PAIRS)
+    assert drafts.choose(["Open files", "Restart the kernel now"], ["x", "y"]) == ["打开文件", "y"]
+    assert drafts.similarities(["Open file"])[0, 0] == pytest.approx(1.0)

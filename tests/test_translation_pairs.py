@@ -4,6 +4,7 @@ import importlib.metadata
 from collections import Counter
 from pathlib import Path
 
+import datasets
 import pytest
 
 from utils.data import sources, translation_pairs
@@ -102,3 +103,16 @@ def test_unknown_names_and_the_hub_offline():
         messages("django")
     with pytest.raises(SourceError, match="wmt/wmt19.*not part of the course"):
         pairs("test", "wmt19")
+
+
+def test_the_hub_gives_the_same_pairs_in_its_own_columns(monkeypatch):
+    asked = []
+
+    def load_dataset(name, configuration, split, download_config):
+        asked.append((name, configuration, split, datasets.config.HF_HUB_OFFLINE))
+        return {"translation": [{"en": "Good morning.", "zh": "早上好。"}]}
+
+    before = datasets.config.HF_HUB_OFFLINE
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    assert pairs("train", "wmt19") == (translation_pairs.Pair("Good morning.", "早上好。", "wmt19"),)
+    assert asked == [("wmt/wmt19", "zh-en", "train[:200000]", True)] and datasets.config.HF_HUB_OFFLINE == before

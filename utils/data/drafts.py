@@ -85,12 +85,12 @@ class Drafts:
             similar[self.keys[None] == np.array(other_than)[:, None]] = -1
         return [self.pairs[i] for i in similar.argmax(axis=1)]
 
-    def choose(self, texts: Sequence[str]) -> list[str]:
-        """The nearest pair's Chinese where its English is similar enough, else the translation word by word."""
+    def choose(self, texts: Sequence[str], others: Sequence[str]) -> list[str]:
+        """The nearest pair's Chinese where its English is similar enough, else the other translation."""
         similar = self.similarities(texts)
         return [
-            self.pairs[row.argmax()].chinese if row.max() >= SIMILAR else self.translate_by_words(text)
-            for text, row in zip(texts, similar, strict=True)
+            self.pairs[row.argmax()].chinese if row.max() >= SIMILAR else other
+            for other, row in zip(others, similar, strict=True)
         ]
 
     def draft(self, source: str, table: dict | None = None) -> str:

@@ -24,11 +24,12 @@ RESULT = ResultFile("translation", "translate-interface")
 def baselines(translator: Translator, texts: list[str]) -> dict[str, list[str]]:
     """What needs no network: the English, the nearest training pair's Chinese, word by word, and a choice."""
     drafts = translator.drafts
+    by_words = [drafts.translate_by_words(text) for text in texts]
     return {
         "copy": texts,
         "nearest pair": [pair.chinese for pair in drafts.nearest(texts)],
-        "dictionary": [drafts.translate_by_words(text) for text in texts],
-        "nearest or dictionary": drafts.choose(texts),
+        "dictionary": by_words,
+        "nearest or dictionary": drafts.choose(texts, by_words),
     }
 
 
