@@ -1,5 +1,7 @@
 """Control tokens: what is trained, what is written, what it costs; and a run of the command in small."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -99,3 +101,23 @@ def test_the_command_in_small(tmp_path, monkeypatch, base):
     assert all(row["positive"]["words"].all() and not row["positive"]["encoder"].any() for row in result["written"])
     model, _ = control.load_control(tmp_path / control.ADAPTER.name)
     assert not model.training
+
+
+def test_the_shipped_adapter_and_result_agree_with_the_code():
+    model, tokenizer = control.load_control()
+    card = json.loads((control.ADAPTER / "card.json").read_text())
+    assert card["control_tokens"] == list(control.CODES.values()) and card["command"].endswith("control-tokens")
+    assert sum(path.stat().st_size for path in control.ADAPTER.iterdir()) < 1_000_000
+    result = control.load_results()
+    assert len(result["written"]) == 2 + 2 * (1 + len(control.GUIDANCE))
+    for row in result["written"]:
+        assert all(verdicts.shape == (result["n_written"],) for verdicts in row["positive"].values())
+    right, wrong = (result["bits_per_byte"][f"{name} control token"][0] for name in ("right", "wrong"))
+    assert right < wrong and not model.training and tokenizer.get_vocab_size() == 8192
+
+
+def test_a_damaged_result_says_how_to_make_it_anew(tmp_path):
+    for content in ("", "{}", '{"written": 3}'):
+        control.RESULT.path(tmp_path).write_text(content)
+        with pytest.raises(ValueError, match="control-tokens"):
+            control.load_results(tmp_path)

@@ -42,8 +42,8 @@ LORA = adapters.LoRAConfig(rank=8, alpha=16, targets=EVERY_LAYER)
 PROMPT_TOKENS, NEW_TOKENS = 8, 40
 N_PROMPTS, N_HELD_OUT, N_READ = 1000, 150, 300
 MARGIN = 1.0  # a pair is kept when the judge's log-odds of its texts differ by so much
-BETAS, SHIPPED = (0.03, 0.1, 0.5), 0.1
-STEPS, EVERY, BATCH_SIZE, LEARNING_RATE = 54, 18, 16, 1e-3
+BETAS, SHIPPED = (0.05, 0.5), 0.05
+STEPS, EVERY, BATCH_SIZE, LEARNING_RATE = 48, 16, 16, 1e-3
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,7 +34,7 @@ function render({ model, el }) {
       make("p", { class: "yours", text: message }),
       make("div", { class: "answers" }, ...answers.map(([name, answer, note]) => make("div", { class: "answer" },
         make("span", { class: "who", text: name }),
-        make("p", { class: answer ? "words" : "words none", text: answer || "(it ends without a word)" }),
+        make("p", { class: answer ? "said" : "said none", text: answer || "(it ends without a word)" }),
         make("span", { class: "note", text: note })))))));
     log.scrollTop = log.scrollHeight;
     const last = exchanges.at(-1);
