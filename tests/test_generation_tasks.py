@@ -14,7 +14,7 @@ from utils.training.objectives import target_tokens
 
 TINY = Recipe(d_model=16, n_layers=1, n_heads=2, d_ff=16, vocab_size=900, batch_size=16, epochs=2)
 NOTES = [
-    docstrings.Pair(f"It reads the {thing} of a table. The {thing} is kept for later use.", f"Read the {thing}.", "x", "r")
+    docstrings.Pair(f"It reads the {thing} of a table. The {thing} is kept for later.", f"Read the {thing}.", "x", "r")
     for thing in ("row", "column", "index", "name", "value", "type", "size", "shape", "file", "page", "line", "word")
 ]
 

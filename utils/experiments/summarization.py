@@ -22,7 +22,7 @@ from utils.text.textrank import textrank
 from utils.training.loop import Record
 
 NAME = "docstring-summaries"
-RECIPE = Recipe(vocab_size=4000, dropout=0.2, epochs=12, noise=0.05)
+RECIPE = Recipe(vocab_size=4000, dropout=0.2, epochs=10, noise=0.05)
 READ_WORDS, MOST_SOURCE, MOST_TARGET = 36, 90, 28
 LEAD_WORDS = 10  # about the length of a summary
 BANNED = (PAD_ID, BEGIN_ID, UNKNOWN_ID)
