@@ -60,7 +60,8 @@ def test_drafts_come_from_other_pairs():
     assert drafts.nearest(["Open files"]) == [PAIRS[0]]
     assert drafts.nearest(["Open file"], [normalized("open files")])[0] != PAIRS[0]
     source, *_ = drafts.prepare(["Open the {x} cell"])
-    english, draft, near = source.source.split(";")
+    draft, english, near = source.source.split(";")
+    assert source.source == " ; ".join(source.parts)
     assert english.split() == ["Open", "the", "<0>", "cell"] and "单元格" in near and source.copies == ["{x}"]
     for row, pair in zip(drafts.prepare_training(), PAIRS, strict=True):
         assert row.source.split(";")[2].split() != row.target.split(), f"{pair} must not find itself"

@@ -1,6 +1,6 @@
 """What counting knows of a translation before a network is asked: a word-by-word draft, and the nearest known pair.
 
-Both go into the network's source, behind the English text. For a training pair they come from the other pairs alone,
+Both go into the network's source, around the English text. For a training pair they come from the other pairs alone,
 or the network would learn to trust drafts that are better than any it will meet.
 """
 
@@ -22,11 +22,13 @@ MARK = ";"  # between the parts of a source
 
 @dataclass(frozen=True)
 class Prepared:
-    """A source for the network, the target if it is known, and what was copied, in the order of its signs."""
+    """A source for the network, the target if it is known, what was copied, in the order of its signs, and the source
+    in parts: draft, English, nearest pair."""
 
     source: str
     target: str
     copies: list[str]
+    parts: tuple[str, ...] = ()
 
 
 def words_of(text: str) -> list[str]:
@@ -126,8 +128,10 @@ class Drafts:
 
     @staticmethod
     def _join(row: Prepared, draft: str, near: Pair) -> Prepared:
+        """The draft stands first: its place i then goes with the decoder's place i, which makes copying easy to learn."""
         known = hidden(near.english, near.chinese).target
-        return Prepared(f"{row.source} {MARK} {draft} {MARK} {known}", row.target, row.copies)
+        parts = draft, row.source, known
+        return Prepared(f" {MARK} ".join(parts), row.target, row.copies, parts)
 
 
 def hidden(english: str, chinese: str) -> Prepared:

@@ -28,16 +28,16 @@ class Recipe:
     n_layers: int = 2
     n_heads: int = 4
     d_ff: int = 256
-    dropout: float = 0.3
+    dropout: float = 0.15
     context_length: int = 128
     vocab_size: int = 2600
     label_smoothing: float = 0.1
-    noise: float = 0.1
+    noise: float = 0.05
     batch_size: int = 64
-    epochs: int = 30
-    learning_rate: float = 2e-3
+    epochs: int = 15
+    learning_rate: float = 3e-3
     weight_decay: float = 0.05
-    decay: float = 0.998
+    decay: float = 0.99
     seed: int = 17
 
     def model_config(self, vocab_size: int) -> TransformerConfig:

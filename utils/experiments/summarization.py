@@ -22,7 +22,7 @@ from utils.text.textrank import textrank
 from utils.training.loop import Record
 
 NAME = "docstring-summaries"
-RECIPE = Recipe(vocab_size=4000, dropout=0.2, epochs=10, noise=0.05)
+RECIPE = Recipe(vocab_size=4000, epochs=8)
 READ_WORDS, MOST_SOURCE, MOST_TARGET = 36, 90, 28
 LEAD_WORDS = 10  # about the length of a summary
 BANNED = (PAD_ID, BEGIN_ID, UNKNOWN_ID)
@@ -72,7 +72,7 @@ class Nearest:
 def source(pair: Pair, near: str) -> str:
     """What the network reads: the document's first words, and the summary of the nearest one known."""
     words = " ".join(document(pair).split()[:READ_WORDS])
-    return f"{words} {MARK} {near}"
+    return f"{near} {MARK} {words}"
 
 
 class Summarizer:

@@ -3,15 +3,17 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from utils import environment
 from utils.data import translation_pairs
-from utils.data.drafts import MARK, Drafts, Prepared
+from utils.data.drafts import Drafts, Prepared
 from utils.experiments import seq2seq
 from utils.experiments.seq2seq import BEGIN_ID, END_ID, PAD_ID, UNKNOWN_ID, Averaged, Recipe
 from utils.models.beam import beam_search
@@ -50,11 +52,13 @@ def check_english(text: str) -> str:
 
 @dataclass
 class Translation:
-    """A translation, its log-probability in nats, and what it looked at: tokens of both sides, weights (H, T, S)."""
+    """A translation, its log-probability in nats, and what it looked at: tokens of both sides, weights (H, T, S) of
+    every layer's heads over all source tokens, and the gate (T,). The source is in parts: draft, English, nearest pair.
+    """
 
     text: str
     log_prob: float
-    source_tokens: list[str]
+    source_parts: list[list[str]]
     target_tokens: list[str]
     weights: Tensor = field(repr=False)
     copying: Tensor = field(repr=False)
@@ -102,7 +106,7 @@ class Translator:
 
     @torch.inference_mode()
     def translate(self, text: str) -> Translation:
-        """A translation with what each of its tokens looked at, over the English words alone.
+        """A translation with what each of its tokens looked at.
 
         Raises: ValueError for a text that cannot be translated.
         """
@@ -114,17 +118,15 @@ class Translator:
         hidden, weights = self.model.decode(decoder_ids, encoded := self.model.encode(source), need_weights=True)
         copying, _ = self.model.pointed(hidden, encoded, None)
         shown = [self._shown(i, row) for i in source[0].tolist()]
+        lengths = [len(self.tokenizer.encode(part).ids) + 1 for part in row.parts]  # and the mark behind each
+        ends = [0, *np.cumsum(lengths).tolist()]
         return Translation(
-            self.finish(ids, row, text), log_prob, shown, [self._shown(i, row) for i in (*ids, END_ID)],
+            self.finish(ids, row, text), log_prob, [shown[a:b] for a, b in pairwise(ends) if shown[a:b]], [self._shown(i, row) for i in (*ids, END_ID)],
             torch.cat([layer[0] for layer in weights]), copying[0, :, 0],
         )  # fmt: skip
 
     def _shown(self, i: int, row: Prepared) -> str:
         return texts_of.restore_copies(self.tokenizer.id_to_token(i), row.copies) or self.tokenizer.id_to_token(i)
-
-    def n_english(self, tokens: Sequence[str]) -> int:
-        """How many tokens of a source are the English text's: those before the first mark between its parts."""
-        return list(tokens).index(MARK)
 
 
 def prepare() -> tuple[Drafts, list[Prepared], Tokenizer]:

@@ -75,7 +75,7 @@ class AlignmentExplorer(Explorer):
 
 
 def explore_alignment(
-    compute: Callable, text: str, part_names: Sequence[str] = ("English", "draft", "nearest pair")
+    compute: Callable, text: str, part_names: Sequence[str] = ("draft", "English", "nearest pair")
 ) -> AlignmentExplorer:
     """Explore what a translation looked at, for any text of the learner's.
 
