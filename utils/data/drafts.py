@@ -128,7 +128,7 @@ class Drafts:
 
     @staticmethod
     def _join(row: Prepared, draft: str, near: Pair) -> Prepared:
-        """The draft stands first: its place i then goes with the decoder's place i, which makes copying easy to learn."""
+        """The draft stands first: its place i goes with the decoder's place i, so copying is easy to learn."""
         known = hidden(near.english, near.chinese).target
         parts = draft, row.source, known
         return Prepared(f" {MARK} ".join(parts), row.target, row.copies, parts)

@@ -121,9 +121,13 @@ class Translator:
         lengths = [len(self.tokenizer.encode(part).ids) + 1 for part in row.parts]  # and the mark behind each
         ends = [0, *np.cumsum(lengths).tolist()]
         return Translation(
-            self.finish(ids, row, text), log_prob, [shown[a:b] for a, b in pairwise(ends) if shown[a:b]], [self._shown(i, row) for i in (*ids, END_ID)],
-            torch.cat([layer[0] for layer in weights]), copying[0, :, 0],
-        )  # fmt: skip
+            text=self.finish(ids, row, text),
+            log_prob=log_prob,
+            source_parts=[shown[a:b] for a, b in pairwise(ends)],
+            target_tokens=[self._shown(i, row) for i in (*ids, END_ID)],
+            weights=torch.cat([layer[0] for layer in weights]),
+            copying=copying[0, :, 0],
+        )
 
     def _shown(self, i: int, row: Prepared) -> str:
         return texts_of.restore_copies(self.tokenizer.id_to_token(i), row.copies) or self.tokenizer.id_to_token(i)
