@@ -22,8 +22,8 @@ from utils.text.textrank import textrank
 from utils.training.loop import Record
 
 NAME = "docstring-summaries"
-RECIPE = Recipe(vocab_size=4000, epochs=8)
-READ_WORDS, MOST_SOURCE, MOST_TARGET = 36, 90, 28
+RECIPE = Recipe(vocab_size=4000, epochs=6)
+READ_WORDS, MOST_SOURCE, MOST_TARGET = 20, 60, 24
 LEAD_WORDS = 10  # about the length of a summary
 BANNED = (PAD_ID, BEGIN_ID, UNKNOWN_ID)
 
