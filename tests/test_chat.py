@@ -1,5 +1,7 @@
 """The chat model: what is refused, how answers are judged, and a run of the command in small."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from utils.data import conversations
 from utils.data.conversations import Exchange
 from utils.experiments import chat, chat_measures
+from utils.metrics import intervals
 from utils.models.pretrained import load_model
 
 
@@ -117,3 +120,19 @@ def test_the_command_in_small(tmp_path, monkeypatch):
     chat.RESULT.path(tmp_path).write_text("{}")
     with pytest.raises(ValueError, match="chat-tuning"):
         chat.load_results(tmp_path)
+
+
+def test_the_shipped_adapter_and_result_agree_with_the_code():
+    result = chat.load_results()
+    assert sum(path.stat().st_size for path in chat.ADAPTER.iterdir()) < 1_000_000
+    card = json.loads((chat.ADAPTER / "card.json").read_text())
+    assert card["recipe"]["max_steps"] == chat.STEPS and str(chat.N_INSTRUCTIONS) in card["data"]
+    recall = result["recall_at_1"]
+    for baseline in ("most frequent answer", "nearest question (BM25)", "reviews-gpt"):
+        assert intervals.paired_bootstrap_accuracy(recall["encoder"], recall[baseline]).low > 0
+    for baseline in ("ten most frequent answers", "nearest question (BM25)", "reviews-gpt"):
+        assert result["more_than_chat_model"][baseline][1] > 0
+    test = chat_measures.unique_questions(conversations.exchanges("test"))
+    quiz = chat_measures.make_quiz(test, chat.SEED)
+    again = chat_measures.hits(chat_measures.frequency_scores(quiz, conversations.exchanges("train")), quiz, chat.SEED)
+    np.testing.assert_array_equal(again, recall["most frequent answer"])

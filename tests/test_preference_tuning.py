@@ -1,11 +1,15 @@
 """Preference tuning of reviews-gpt: its pairs, what is looked at, and a run of the command in small."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from utils.experiments import preference_tuning as tuning
 from utils.models.pretrained import load_model
+from utils.training import preferences
+from utils.training.preferences import Pair
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +74,22 @@ def test_the_command_in_small(tmp_path, monkeypatch):
     policy, _ = tuning.load_preference(tmp_path / tuning.ADAPTER.name)
     with torch.inference_mode():
         assert policy(torch.zeros(1, 2, dtype=torch.long)).shape == (1, 2, 8192)
+
+
+def test_the_shipped_adapter_and_result_agree_with_the_code(base):
+    _, tokenizer = base
+    card = json.loads((tuning.ADAPTER / "card.json").read_text())
+    result = tuning.load_results()
+    assert card["beta"] == tuning.SHIPPED and tuple(run["beta"] for run in result["runs"]) == tuning.BETAS
+    assert sum(path.stat().st_size for path in tuning.ADAPTER.iterdir()) < 1_000_000
+    for run in result["runs"]:
+        assert [point["step"] for point in run["points"]] == list(range(tuning.EVERY, tuning.STEPS + 1, tuning.EVERY))
+        assert all(point["margin_nats"][1] > 0 for point in run["points"])  # held-out pairs, the interval's lower end
+        assert run["points"][-1]["positive"]["words"].mean() > result["base"]["positive"]["words"].mean()
+    far, near = (run["points"][-1]["kl_nats"][0] for run in result["runs"])
+    assert far > near
+    policy, _ = tuning.load_preference()
+    pairs = [Pair(prompt, tokenizer.encode(good).ids, tokenizer.encode(bad).ids) for prompt, good, bad in (
+        (tuning.prompts(tokenizer, "test", 1)[0], " a beautiful and touching film", " a dull and stupid film"),)]
+    reference = preferences.reference_log_probs(base[0], pairs, 0)
+    assert tuning.margins(policy, pairs, reference, tuning.SHIPPED)[0] > 0
