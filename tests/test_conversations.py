@@ -43,8 +43,8 @@ def test_no_test_question_is_read_in_training():
 
 def test_instructions_carry_the_reviewers_verdict_and_hold_one_wording_back():
     train = conversations.instructions("train", 60)
-    assert [one.topic for one in train] == ["judge"] * 45 + ["write"] * 15
-    assert {one.answer for one in train[:45]} == set(conversations.VERDICTS)
+    assert [one.topic for one in train] == ["judge"] * 30 + ["write"] * 30
+    assert {one.answer for one in train[:30]} == set(conversations.VERDICTS)
     assert not any(one.question.startswith("Is this review") for one in train)
     assert not any(one.question.startswith("Write a") for one in train)
     test = conversations.instructions("test", 20, wording=0)

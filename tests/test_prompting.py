@@ -110,3 +110,23 @@ def test_answer_costs_are_those_of_the_answer_alone(base):
     expected = -sum(float(log_probs[len(front) - 1 + i, token]) for i, token in enumerate(answer))
     found = retrieval_answers.answer_nats(model, tokenizer, ["A passage."], ["Why?"], ["Because of it."])
     assert found[0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_shipped_result_is_that_of_the_command():
+    result = prompting.load_results()
+    found, search = result["sentiment"], result["retrieval"]
+    assert result["command"] == prompting.RESULT.run and len(found["orders"]) == 24
+    assert set(found["zero_shot"]) == set(prompting.TEMPLATES) and found["template"] in prompting.TEMPLATES
+    assert len(found["few_shot"]) == len(prompting.SHOTS) * prompting.N_DRAWS
+    labels = prompting.reviews("test", found["n_test"])[1]
+    for row in (*found["zero_shot"].values(), *found["few_shot"]):
+        assert row["right"].shape == labels.shape and row["accuracy"][1] <= row["right"].mean() <= row["accuracy"][2]
+    assert search["n_questions"] == len(course_text.course_questions())
+    assert search["retrieved_against_another"][2] < 0
+
+
+def test_a_damaged_result_says_how_to_make_it_anew(tmp_path):
+    for content in ("[]", '{"sentiment": {}, "retrieval": {}}'):
+        prompting.RESULT.path(tmp_path).write_text(content)
+        with pytest.raises(ValueError, match="utils.launch prompting"):
+            prompting.load_results(tmp_path)

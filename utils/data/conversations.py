@@ -77,13 +77,13 @@ def exchanges(split: str) -> list[Exchange]:
 def instructions(split: str, n: int, seed: int = 0, wording: int | None = None) -> list[Exchange]:
     """Instructions made of real reviews: judge one, or write one; the reviewer's verdict is the answer's.
 
-    Three of four training instructions ask to judge a short review, the others to write the beginning of a long one.
-    The first wording of each is kept for tests. Test instructions only ask to judge. wording: this one alone.
+    Half of the training instructions ask to judge a short review, half to write the beginning of a long one. The first
+    wording of each is kept for tests. Test instructions only ask to judge. wording: this one alone.
     Raises: ValueError for n below 2, or more than there are reviews.
     """
     random = np.random.default_rng([seed, corpora.SPLITS.index(split), 7])
     short, long = corpora.reviews("rotten_tomatoes", split), corpora.reviews("imdb", split)
-    n_judged = n if split == "test" else 3 * n // 4
+    n_judged = n if split == "test" else n // 2
     if n < 2 or n_judged > len(short):
         raise ValueError(f"instructions: expected from 2 to {len(short)} judged reviews, got {n_judged}")
     found = []

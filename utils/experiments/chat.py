@@ -29,8 +29,8 @@ RESULT = ResultFile("chat_tuning", "chat-tuning")
 ADAPTER = sources.WEIGHTS / "chat-lora"
 SEED = 19
 LORA = adapters.LoRAConfig(rank=16, alpha=32, targets=EVERY_LAYER)
-LENGTH, TOKENS_PER_BATCH, STEPS, LEARNING_RATE = 96, 2048, 260, 2e-3
-COPIES, N_INSTRUCTIONS = 12, 2400  # how often an epoch holds each exchange, and how many instructions
+LENGTH, TOKENS_PER_BATCH, STEPS, LEARNING_RATE = 96, 2048, 180, 1e-3
+COPIES, N_INSTRUCTIONS = 6, 4000  # how often an epoch holds each exchange, and how many instructions
 MAX_CHARACTERS, ANSWER_TOKENS = 400, 40
 
 

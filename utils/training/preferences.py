@@ -85,7 +85,7 @@ def pairs_batch(pairs: Sequence[Pair], reference: Tensor, pad_id: int) -> Batch:
 
 
 @torch.no_grad()
-def reference_log_probs(model: nn.Module, pairs: Sequence[Pair], pad_id: int, batch_size: int = 16) -> Tensor:
+def reference_log_probs(model: nn.Module, pairs: Sequence[Pair], pad_id: int, batch_size: int = 8) -> Tensor:
     """log p(answer | prompt) of preferred and other answers under a model in evaluation mode. Shapes: (P, 2)."""
     rows = []
     for i in range(0, len(pairs), batch_size):
