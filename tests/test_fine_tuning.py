@@ -122,7 +122,8 @@ def test_grid_resumes_where_it_was_killed(grid, tmp_path):
 
 def test_choices_are_made_on_the_validation_split(grid, tmp_path):
     calls, _ = grid
-    result = fine_tuning.fine_tune_curve(("scratch",), tmp_path)
+    fine_tuning.fine_tune_curve(("scratch",), tmp_path)
+    result = fine_tuning.load_curve(tmp_path)
     tried = [call for call in calls if call[-1] == "validation"]
     assert [call[3:5] for call in tried] == [(3e-4, 4), (1e-3, 4), (3e-3, 4), (1e-3, 8)]
     assert all(call[3:] == (1e-3, 8, "test") for call in calls if call not in tried)
@@ -133,7 +134,8 @@ def test_other_weights_are_run_anew(grid, tmp_path):
     calls, stops = grid
     fine_tuning.fine_tune_curve(("scratch",), tmp_path)
     stops["key"] = "other"
-    result = fine_tuning.fine_tune_curve(("scratch",), tmp_path)
+    fine_tuning.fine_tune_curve(("scratch",), tmp_path)
+    result = fine_tuning.load_curve(tmp_path)
     assert len(calls) == 2 * 19 and len(result["runs"]) == 15
 
 

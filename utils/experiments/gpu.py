@@ -1,6 +1,7 @@
 """What one GPU does with GPT-2: speed in each precision, the share of its peak that is used, and its memory."""
 
 import dataclasses
+import sys
 import time
 from pathlib import Path
 
@@ -129,6 +130,14 @@ def measure_gpu(folder: Path | None = None, device: torch.device | None = None) 
     device = device or environment.device()
     check_gpu(device)
     return RESULT.write(measure(device), folder)
+
+
+def measure_or_exit(folder: Path | None = None) -> Path:
+    """The named command: without a GPU it says so and ends."""
+    try:
+        return measure_gpu(folder)
+    except NoGPU as error:
+        sys.exit(str(error))
 
 
 def load_result(folder: Path | None = None) -> dict | None:

@@ -25,15 +25,23 @@ from tqdm.auto import tqdm
 from utils import environment
 from utils.data import corpora, sources
 from utils.data.batches import Batch
-from utils.experiments.fine_tuning import ENCODER, one_process, write
+from utils.experiments.fine_tuning import ENCODER, one_process
 from utils.experiments.sentiment import LORA, load_sentiment
 from utils.models import adapters
 from utils.models.heads import SequenceClassifier
 from utils.models.windows import predict_window_logits, text_windows, window_batch, window_logits
+from utils.training.checkpoints import write_atomically
 from utils.training.loop import TrainConfig, Trainer
 from utils.training.objectives import count_targets
 
 ADAPTER = sources.WEIGHTS / "imdb-lora"
+
+
+def write(path: Path, result: dict) -> None:
+    """Write the result file whole or not at all."""
+    write_atomically(path, lambda file: file.write((json.dumps(result, indent=1) + "\n").encode()))
+
+
 RESULTS = Path(__file__).parent.parent / "assets" / "results" / "imdb_encoder.json"
 COMMAND = "python -m utils.launch imdb-encoder"
 SEED, BATCH_SIZE, LEARNING_RATE, EPOCHS = 16, 32, 5e-4, 0.75

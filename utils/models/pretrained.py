@@ -15,9 +15,10 @@ from utils.data import sources
 from utils.models import hugging_face
 from utils.models.config import TransformerConfig
 from utils.models.encoder_decoder import EncoderDecoder
+from utils.models.pointer import PointerGenerator
 from utils.models.transformer import BERT, GPT
 
-FAMILIES = {"gpt": GPT, "bert": BERT, "encoder_decoder": EncoderDecoder}
+FAMILIES = {"gpt": GPT, "bert": BERT, "encoder_decoder": EncoderDecoder, "pointer_generator": PointerGenerator}
 
 
 class WeightsError(ValueError):

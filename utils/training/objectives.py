@@ -89,6 +89,24 @@ def labelling(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
     return loss, count_targets(batch)
 
 
+def target_tokens(label_smoothing: float = 0.0) -> Objective:
+    """Sequence to sequence: -log p(y_t | y_<t, source), summed; the batch is that of `seq2seq_batch`.
+
+    Smoothed, the target is (1 - a) of the right token and a of all tokens alike: a = 0.1 keeps a small model humble.
+    Source: Szegedy et al. 2016, section 7; Vaswani et al. 2017, section 5.4.
+    """
+
+    def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
+        logits = model(batch["input_ids"], batch["decoder_ids"], batch["attention_mask"]).flatten(0, 1)
+        loss = F.cross_entropy(
+            logits.float(), batch["targets"].flatten(), ignore_index=IGNORE, reduction="sum",
+            label_smoothing=label_smoothing,
+        )  # fmt: skip
+        return loss, count_targets(batch)
+
+    return objective
+
+
 @torch.no_grad()
 def evaluate(model: nn.Module, objective: Objective, batches: Iterable[Batch]) -> float:
     """Mean loss in nats a target over all batches, in evaluation mode; the model's mode is restored.
