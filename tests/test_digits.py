@@ -213,7 +213,7 @@ def test_a_missing_model_says_how_to_train_it(monkeypatch, tmp_path):
 
 def test_the_shipped_recognizer_hears_voices_it_never_heard():
     """The committed result, and the committed weights on a part of the same test."""
-    result = json.loads(digits_recognizer.RESULTS.read_text())
+    result = digits_recognizer.RESULT.read()
     rate = result["word_error_rate"]["unheard voices"]
     assert rate["estimate"] <= 0.05
     part = digits.test_set("unheard voices", 40)

@@ -130,7 +130,7 @@ def test_command_in_small(tmp_path, tiny, monkeypatch):
     for name, n in {"N_TRAIN": 48, "N_VALIDATION": 20, "N_TEST": 30}.items():
         monkeypatch.setattr(answer_spans, name, n)
     where = answer_spans.answer_spans(tmp_path)
-    result = answer_spans.load_results(tmp_path / "answer_spans.json")
+    result = answer_spans.RESULT.read(tmp_path)
     assert result["command"] == "python -m utils.launch answer-spans" and result["test"]["n"] == 30
     assert set(result["test"]["systems"]) == {"reader", "word overlap", "always no answer"}
     reader, tokenizer = answer_spans.load_reader(where)
@@ -163,12 +163,12 @@ def test_missing_and_damaged_results_are_one_clear_error(tmp_path, text):
     if text is not None:
         path.write_text(text)
     with pytest.raises(ValueError, match="python -m utils.launch answer-spans"):
-        answer_spans.load_results(path)
+        answer_spans.RESULT.read(tmp_path, needs=("test",))
 
 
 def test_the_shipped_reader_is_as_good_as_its_results_say():
     reader, tokenizer = answer_spans.load_reader()
-    result, n = answer_spans.load_results()["test"], 150
+    result, n = answer_spans.RESULT.read()["test"], 150
     questions = span_questions(result["n"], "test", answer_spans.SEED)[:n]
     exact = answer_spans.judge(answer_spans.reader_answers(reader, tokenizer, questions), questions)["exact_match"]
     _, low, high = result["systems"]["reader"]["all"]["exact_match"]

@@ -14,7 +14,8 @@ from tqdm.auto import tqdm
 from utils import environment
 from utils.data import sources
 from utils.data.span_questions import SpanQuestion, span_questions
-from utils.experiments.fine_tuning import ENCODER, one_process
+from utils.experiments.fine_tuning import ENCODER
+from utils.experiments.results import ResultFile, one_process
 from utils.experiments.sentiment import EVERY_LAYER
 from utils.metrics.answers import exact_match, token_f1
 from utils.metrics.intervals import bootstrap_mean
@@ -22,12 +23,11 @@ from utils.models import adapters, spans
 from utils.models.heads import SpanExtractor, span_extraction
 from utils.models.pretrained import load_model
 from utils.text.overlap_answers import overlap_answer
-from utils.training import checkpoints
 from utils.training.loop import TrainConfig, Trainer
 
 NAME = "answer-spans"
 ADAPTER = sources.WEIGHTS / NAME
-RESULTS = Path(__file__).parent.parent / "assets" / "results" / "answer_spans.json"
+RESULT = ResultFile("answer_spans", NAME)
 LORA = adapters.LoRAConfig(rank=8, alpha=16, targets=EVERY_LAYER)
 SEED, BATCH_SIZE, LEARNING_RATE = 0, 16, 1e-3
 N_TRAIN, N_VALIDATION, N_TEST = 20_000, 500, 1000
@@ -130,13 +130,11 @@ def answer_spans(folder: Path | None = None) -> Path:
     reader, tokenizer = load_reader(where)
     share = best_share(train[:1000])
     result = {
-        "command": f"python -m utils.launch {NAME}",
+        **RESULT.heading(),
         "data": "questions made by rule (utils.data.span_questions); wordings, names and values of the test are in no "
         "other split",
         "seed": SEED,
-        "hardware": environment.hardware(),
         "precision": environment.budget().precision,
-        "versions": {"torch": torch.__version__},
         "n_train": N_TRAIN,
         "least_share": share,
     }
@@ -149,9 +147,7 @@ def answer_spans(folder: Path | None = None) -> Path:
         }
         result[split] = {"n": n, **summary(questions, systems)}
     result["minutes"] = round((time.perf_counter() - began) / 60, 1)
-    results = RESULTS if folder is None else folder / RESULTS.name
-    text = json.dumps(result, indent=1) + "\n"
-    checkpoints.write_atomically(results, lambda file: file.write(text.encode()))
+    RESULT.write(result, folder)
     card = {
         "name": NAME,
         **{name: result[name] for name in ("command", "data", "seed", "hardware", "versions", "minutes")},
@@ -176,15 +172,3 @@ def load_reader(folder: Path | None = None) -> tuple[SpanExtractor, Tokenizer]:
     model = SpanExtractor(encoder)
     adapters.load_adapter(folder or ADAPTER, model)
     return model.eval(), tokenizer
-
-
-def load_results(path: Path | None = None) -> dict:
-    """The result file. Raises: ValueError if it is missing or damaged."""
-    path = path or RESULTS
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        return {name: result[name] for name in ("test", "validation", *result)}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"expected the results of {NAME} in {path}, got: {error!r}; make them anew: python -m utils.launch {NAME}"
-        ) from error

@@ -14,13 +14,13 @@ from tqdm.auto import tqdm
 from utils import environment
 from utils.data import digit_strings, recordings, sources, speech
 from utils.experiments import digit_language, digits
-from utils.experiments.fine_tuning import one_process
+from utils.experiments.results import ResultFile, one_process
 from utils.metrics import intervals
 from utils.models import ctc_search
 from utils.models.recognizer import BLANK, Recognizer, load_recognizer
 
 FOLDER = sources.WEIGHTS / "digits-recognizer"
-RESULTS = sources.WEIGHTS.parent / "results" / "digits.json"
+RESULT = ResultFile("digits", "digits-recognizer")
 NOISE_LEVELS = (20, 10, 5, 0, -5)  # decibels
 N_LANGUAGE, N_TUNE = 300, 100
 
@@ -72,21 +72,18 @@ def save_recognizer(folder: Path, model: Recognizer, card: dict) -> None:
 def digits_recognizer(folder: Path | None = None, max_steps: int | None = None) -> Path:
     """Train the course's recognizer of spoken digits, save it in half precision, and measure what was saved."""
     one_process("digits-recognizer")
-    began, results = time.perf_counter(), RESULTS if folder is None else folder / RESULTS.name
-    folder = folder or FOLDER
+    began, weights = time.perf_counter(), folder or FOLDER
     environment.seed_everything(digits.SEED)
     spoken = digit_strings.draw_spoken(digits.N_TRAIN, digits.SEED)
     model, steps = Recognizer(digits.config()), max_steps or digits.STEPS
     run = digits.train(model, spoken, steps, digits.LEARNING_RATE, digits.SEED)
-    records = list(tqdm(run, total=steps, desc=folder.name))
+    records = list(tqdm(run, total=steps, desc=weights.name))
     trained = time.perf_counter()
     seconds = sum(len(one.samples) for one in spoken) / recordings.SAMPLE_RATE
     provenance = {
-        "command": "python -m utils.launch digits-recognizer",
+        **RESULT.heading(**{speech.PACKAGE: speech.VERSION}),
         "seed": digits.SEED,
-        "hardware": environment.hardware(),
         "threads": torch.get_num_threads(),
-        "versions": {"torch": torch.__version__, speech.PACKAGE: speech.VERSION},
         "data": f"{len(spoken)} strings of 1 to {digit_strings.LONGEST} digits ({seconds / 60:.0f} minutes), spoken by "
         f"eSpeak NG in {len(digit_strings.families('train'))} voice families, made noisy anew in each step",
     }
@@ -100,12 +97,9 @@ def digits_recognizer(folder: Path | None = None, max_steps: int | None = None) 
         "loss_nats": [round(float(np.mean([r.loss for r in records[i : i + 20]])), 4) for i in range(0, steps, 20)],
         "licence": "Weights: Apache-2.0. Trained on speech made with eSpeak NG (GPL-3.0-or-later). For teaching only.",
     }
-    save_recognizer(folder, model, card)
-    saved = load_recognizer(folder)
+    save_recognizer(weights, model, card)
+    saved = load_recognizer(weights)
     found = {**provenance, **measure(saved), "language": language_part(saved)}
     found["minutes"] = round((time.perf_counter() - began) / 60, 1)
-    results.parent.mkdir(parents=True, exist_ok=True)
-    part = results.with_name(f".{results.name}.part")
-    part.write_text(json.dumps(found, indent=1) + "\n")
-    part.replace(results)
-    return folder
+    RESULT.write(found, folder)
+    return weights

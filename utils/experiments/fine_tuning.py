@@ -20,12 +20,12 @@ from utils.data.batches import Batch, classification_batches
 from utils.experiments.results import ResultFile, one_process, pack, unpack
 from utils.models.heads import SequenceClassifier, encode_texts, predict_probs
 from utils.models.pretrained import load_model
+from utils.models.sentiment import ENCODER
 from utils.models.transformer import BERT
 from utils.training import objectives
 from utils.training.loop import TrainConfig, Trainer
 
 RESULT = ResultFile("fine_tuning", "fine-tune-curve")
-ENCODER = "all-minilm-l6-v2"
 STARTS = ("scratch", "reviews-bert", ENCODER)
 LABEL_COUNTS = (100, 300, 1000, 3000, None)  # None: all
 SEEDS = (0, 1, 2)
