@@ -1,5 +1,7 @@
 """The named commands, and the pre-training they run: cut short, resumed, saved, and the same as in one go."""
 
+import importlib
+import inspect
 import json
 import math
 
@@ -198,7 +200,12 @@ def test_the_command_line_lists_the_names_it_knows(arguments, capsys):
 
 def test_the_command_line_hands_its_options_on(monkeypatch, tmp_path, capsys):
     calls = []
-    monkeypatch.setattr(pretraining, "pretrain", lambda *arguments: calls.append(arguments) or tmp_path)
+
+    def pretrain(recipe, max_steps, folder, fresh):
+        calls.append((recipe, max_steps, folder, fresh))
+        return tmp_path
+
+    monkeypatch.setattr(pretraining, "pretrain", pretrain)
     launch.main(["reviews-bert", "--max-steps", "7", "--folder", str(tmp_path), "--fresh"])
     launch.main(["reviews-gpt"])
     assert calls == [(pretraining.BERT_RECIPE, 7, tmp_path, True), (pretraining.GPT_RECIPE, None, None, False)]
@@ -209,3 +216,11 @@ def test_the_command_line_hands_its_options_on(monkeypatch, tmp_path, capsys):
 def test_no_steps_are_refused_before_anything_is_read(max_steps):
     with pytest.raises(ValueError, match=f"max_steps: expected at least 1, got {max_steps}"):
         pretrain(RECIPES["gpt"], max_steps=max_steps)
+
+
+@pytest.mark.parametrize("name", launch.COMMANDS)
+def test_every_command_is_a_function_with_its_folder(name):
+    where, *names = launch.COMMANDS[name]
+    module = importlib.import_module(f"utils.experiments.{where}")
+    function, *given = (getattr(module, name) for name in names)
+    assert "folder" in inspect.signature(function).parameters and function.__doc__ and all(given)

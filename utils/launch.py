@@ -12,11 +12,12 @@ import torch
 from utils import environment
 from utils.training import ranks
 
-# The module of `utils.experiments` and its function, which takes those of --folder, --fresh and --max-steps that it
-# names, and returns where its result is, or None when it was cut short. Only the command's own module is imported.
+# A module of `utils.experiments`, its function, and what of the module the function is given first. It takes those of
+# --folder, --fresh and --max-steps that it names, and returns where its result is, or None when it was cut short.
+# Only the command's own module is imported.
 COMMANDS = {
-    "reviews-gpt": ("pretraining", "reviews_gpt"),
-    "reviews-bert": ("pretraining", "reviews_bert"),
+    "reviews-gpt": ("pretraining", "pretrain", "GPT_RECIPE"),
+    "reviews-bert": ("pretraining", "pretrain", "BERT_RECIPE"),
     "evaluate-pretrained": ("evaluation", "evaluate_pretrained"),
     "fine-tune-curve": ("fine_tuning", "fine_tune_curve"),
     "sentiment-lora": ("sentiment", "sentiment_lora"),
@@ -53,10 +54,11 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 
 def run(options: argparse.Namespace) -> Path | None:
     """Run the command that the options name."""
-    module, name = COMMANDS[options.name]
-    function = getattr(importlib.import_module(f"utils.experiments.{module}"), name)
+    where, *names = COMMANDS[options.name]
+    module = importlib.import_module(f"utils.experiments.{where}")
+    function, *given = (getattr(module, name) for name in names)
     taken = inspect.signature(function).parameters
-    return function(**{key: value for key, value in vars(options).items() if key in taken})
+    return function(*given, **{key: value for key, value in vars(options).items() if key in taken})
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -263,16 +263,6 @@ def pretrain(
     return folder
 
 
-def reviews_gpt(max_steps: int | None = None, folder: Path | None = None, fresh: bool = False) -> Path | None:
-    """The named command that trains the course's GPT."""
-    return pretrain(GPT_RECIPE, max_steps, folder, fresh)
-
-
-def reviews_bert(max_steps: int | None = None, folder: Path | None = None, fresh: bool = False) -> Path | None:
-    """The named command that trains the course's BERT."""
-    return pretrain(BERT_RECIPE, max_steps, folder, fresh)
-
-
 def keep_records(log: Path, attempts: int) -> None:
     """Cut the log, a line an attempt, back to the checkpoint's last one, so that a resumed run writes none twice."""
     lines = log.read_text().splitlines() if log.is_file() else []
