@@ -160,3 +160,10 @@ def test_mistakes_are_named_and_harm_nothing():
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
     with pytest.raises(ValueError, match="heads: expected a model with attention layers"):
         pruning.remove_heads(nn.Linear(3, 3), {0: [0]})
+
+
+@pytest.mark.parametrize("n", [1, 2, 17, 40, 41])
+def test_the_kth_smallest_is_that_of_a_sorted_vector(n):
+    scores = torch.randint(0, 9, (41,)).double()  # ties
+    before = scores.clone()
+    assert pruning.kth_smallest(scores, n) == scores.sort().values[n - 1] and torch.equal(scores, before)

@@ -6,6 +6,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 
+from utils import environment
 from utils.experiments.compression import GROUP, squeeze, squeezed_bytes
 from utils.experiments.fine_tuning import MAX_LENGTH, Reviews, correct_predictions
 from utils.models import pruning
@@ -61,6 +62,7 @@ class LiveCompression:
             self.squeezed.load_state_dict(self.state)
             squeeze(self.squeezed, sparsity, bits)
             self.at = sparsity, bits
+            environment.release_memory()  # pruning all matrices together takes as much as the model itself
 
     def histogram(self, matrix: str, sparsity: float) -> tuple[list[int], list[int]]:
         """How many weights of a matrix fall into each bin, those that stay and those that pruning drops."""
@@ -79,4 +81,4 @@ class LiveCompression:
         """The largest |w| that pruning to this sparsity drops, of all prunable matrices together."""
         every = torch.cat([self.state[name].abs().flatten() for name in self.matrices])
         n = round(sparsity * len(every))
-        return float(every.kthvalue(n).values) if n else -1.0
+        return float(pruning.kth_smallest(every, n)) if n else -1.0

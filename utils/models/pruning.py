@@ -7,6 +7,7 @@ import fnmatch
 import math
 from collections.abc import Callable, Iterable, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -44,7 +45,7 @@ def smallest(scores: Tensor, n: int) -> Tensor:
     """True at exactly `n` of the smallest scores, ties by position. Shapes: (N,) -> (N,) bool."""
     if n == 0:
         return torch.zeros_like(scores, dtype=torch.bool)
-    last = scores.kthvalue(n).values  # much faster than sorting millions
+    last = kth_smallest(scores, n)
     chosen = scores < last
     ties = (scores == last).nonzero()[:, 0]
     chosen[ties[: n - int(chosen.sum())]] = True
@@ -52,6 +53,16 @@ def smallest(scores: Tensor, n: int) -> Tensor:
 
 
 @torch.no_grad()
+def kth_smallest(scores: Tensor, n: int) -> Tensor:
+    """The n-th smallest number (n from 1) of a vector, as a tensor without axes.
+
+    On a CPU by NumPy's partition: no sort of millions, and no second array for their places, which kthvalue keeps.
+    """
+    if scores.device.type != "cpu":
+        return scores.kthvalue(n).values
+    return torch.from_numpy(np.partition(scores.detach().numpy(), n - 1)[n - 1 : n])[0]
+
+
 def magnitude_masks(
     weights: Mapping[str, Tensor], sparsity: float, scope: str = "global", kept: Mapping[str, Tensor] | None = None
 ) -> dict[str, Tensor]:
