@@ -43,9 +43,10 @@ def new_reader(seed: int = SEED) -> tuple[SpanExtractor, Tokenizer]:
     return model, tokenizer
 
 
-def recipe(steps: int) -> TrainConfig:
-    """The training of a reader."""
+def recipe(steps: int, accumulate_steps: int = 1) -> TrainConfig:
+    """The training of a reader; more micro-batches a step need less memory."""
     return TrainConfig(
+        accumulate_steps=accumulate_steps,
         max_steps=steps,
         learning_rate=LEARNING_RATE,
         warmup_steps=max(1, steps // 20),
@@ -57,11 +58,17 @@ def recipe(steps: int) -> TrainConfig:
 
 
 def train_reader(
-    model: SpanExtractor, tokenizer: Tokenizer, questions: Sequence[SpanQuestion], steps: int, seed: int = SEED
+    model: SpanExtractor,
+    tokenizer: Tokenizer,
+    questions: Sequence[SpanQuestion],
+    steps: int,
+    seed: int = SEED,
+    accumulate_steps: int = 1,
 ) -> Iterator:
-    """Train a reader on questions; yields the loop's records."""
-    trainer = Trainer(model, span_extraction, recipe(steps))
-    return trainer.fit(spans.span_batches(*spans.encode_questions(tokenizer, questions), BATCH_SIZE, seed))
+    """Train a reader on questions; yields the loop's records. A step's questions come in micro-batches."""
+    trainer = Trainer(model, span_extraction, recipe(steps, accumulate_steps))
+    encoded = spans.encode_questions(tokenizer, questions)
+    return trainer.fit(spans.span_batches(*encoded, BATCH_SIZE // accumulate_steps, seed))
 
 
 def reader_answers(model: SpanExtractor, tokenizer: Tokenizer, questions: Sequence[SpanQuestion]) -> list[str]:

@@ -53,7 +53,7 @@ STRENGTHS = (10.0, 30.0, 100.0, 300.0)  # C of the logistic regression, chosen o
 def tfidf_classifier(strength: float = 10.0, min_count: int = 2) -> Pipeline:
     """The baseline: TF-IDF of words and pairs of words, and a logistic regression over them."""
     words = TfidfVectorizer(ngram_range=(1, 2), min_df=min_count, sublinear_tf=True, dtype=np.float32)
-    return make_pipeline(words, LogisticRegression(C=strength, max_iter=1000))
+    return make_pipeline(words, LogisticRegression(C=strength, solver="liblinear"))
 
 
 def review_windows(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
@@ -79,15 +79,24 @@ def review_batches(
 
 
 def fine_tune(
-    model: SequenceClassifier, tokenizer: Tokenizer, texts: list[str], labels: list[int], config: TrainConfig
+    model: SequenceClassifier,
+    tokenizer: Tokenizer,
+    texts: list[str],
+    labels: list[int],
+    config: TrainConfig,
 ) -> Iterator:
-    """Train a classifier on whole reviews; yields the loop's records."""
+    """Train a classifier on whole reviews; yields the loop's records. A step's reviews come in micro-batches."""
     windows = text_windows(tokenizer, texts, most=TRAINED_WINDOWS)
-    return Trainer(model, review_windows, config).fit(review_batches(windows, labels, tokenizer.token_to_id("[PAD]")))
+    size = BATCH_SIZE // config.accumulate_steps
+    batches = review_batches(windows, labels, tokenizer.token_to_id("[PAD]"), size)
+    return Trainer(model, review_windows, config).fit(batches)
 
 
-def recipe(n_reviews: int, epochs: float = EPOCHS, precision: str = "fp32") -> TrainConfig:
-    """The training: so many passes over the reviews, the learning rate falling in a straight line."""
+def recipe(n_reviews: int, epochs: float = EPOCHS, precision: str = "fp32", accumulate_steps: int = 1) -> TrainConfig:
+    """The training: so many passes over the reviews, the learning rate falling in a straight line.
+
+    accumulate_steps: into how many micro-batches a step's reviews are cut; more of them need less memory.
+    """
     steps = math.ceil(epochs * n_reviews / BATCH_SIZE)
     return TrainConfig(
         max_steps=steps,
@@ -97,6 +106,7 @@ def recipe(n_reviews: int, epochs: float = EPOCHS, precision: str = "fp32") -> T
         floor=0.0,
         betas=(0.9, 0.999),
         precision=precision,
+        accumulate_steps=accumulate_steps,
     )
 
 

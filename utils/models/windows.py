@@ -63,7 +63,7 @@ def predict_window_logits(
     texts: list[str],
     window: int = WINDOW,
     most: int | None = None,
-    batch_size: int = 16,
+    batch_size: int = 8,
 ) -> Tensor:
     """Class logits of texts of any length, in evaluation mode; the model's mode is restored. Shapes: (N, C), CPU, fp32.
 
