@@ -21,7 +21,7 @@ LEDGER = ROOT / "utils" / "assets" / "ledger.json"
 
 SIZE_LIMIT = 100_000  # bytes
 CODE_LINES, SETUP_LINES, WORDS, CHECKS = 40, 15, 150, 5
-WITH_EXPLORER = tuple(f"{number:02}" for number in range(1, 16))
+WITH_EXPLORER = tuple(f"{number:02}" for number in range(1, 19))
 
 
 def name_of(path: Path) -> str:

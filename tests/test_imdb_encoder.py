@@ -45,7 +45,7 @@ def test_a_damaged_result_file_is_one_error(tmp_path):
         if content is not None:
             path.write_text(content)
         with pytest.raises(ValueError, match="make them anew: python -m utils.launch imdb-encoder"):
-            imdb_encoder.load_results(path)
+            imdb_encoder.load_results(tmp_path)
 
 
 def test_the_committed_results_are_those_of_the_held_out_reviews():

@@ -54,7 +54,7 @@ def test_a_damaged_result_file_is_one_error(tmp_path):
         if content is not None:
             path.write_text(content)
         with pytest.raises(ValueError, match="make them anew: python -m utils.launch people-daily-tagger"):
-            taggers.load_results(path)
+            taggers.load_results(tmp_path)
 
 
 def test_the_committed_results_are_those_of_the_test_split():

@@ -25,25 +25,18 @@ from tqdm.auto import tqdm
 from utils import environment
 from utils.data import corpora, sources
 from utils.data.batches import Batch
-from utils.experiments.fine_tuning import ENCODER, one_process
-from utils.experiments.sentiment import LORA, load_sentiment
+from utils.experiments.fine_tuning import ENCODER
+from utils.experiments.results import ResultFile, one_process
+from utils.experiments.sentiment import LORA
 from utils.models import adapters
 from utils.models.heads import SequenceClassifier
+from utils.models.sentiment import load_sentiment
 from utils.models.windows import predict_window_logits, text_windows, window_batch, window_logits
-from utils.training.checkpoints import write_atomically
 from utils.training.loop import TrainConfig, Trainer
 from utils.training.objectives import count_targets
 
 ADAPTER = sources.WEIGHTS / "imdb-lora"
-
-
-def write(path: Path, result: dict) -> None:
-    """Write the result file whole or not at all."""
-    write_atomically(path, lambda file: file.write((json.dumps(result, indent=1) + "\n").encode()))
-
-
-RESULTS = Path(__file__).parent.parent / "assets" / "results" / "imdb_encoder.json"
-COMMAND = "python -m utils.launch imdb-encoder"
+RESULT = ResultFile("imdb_encoder", "imdb-encoder")
 SEED, BATCH_SIZE, LEARNING_RATE, EPOCHS = 16, 32, 5e-4, 0.75
 JUDGED = ("validation", "test")
 TRAINED_WINDOWS = 2  # of a long review the first and the last window: the opinion is mostly there
@@ -123,25 +116,21 @@ def pack_margins(values: np.ndarray) -> str:
     return base64.b64encode(values.astype("<f2").tobytes()).decode()
 
 
-def load_results(path: Path | None = None) -> dict:
-    """The result file; `margins[model][split]` are arrays (N,), float32, and `labels[split]` too.
+def load_results(folder: Path | None = None) -> dict:
+    """The result file; `margins[model][split]` are arrays (N,), float32.
 
     Raises: ValueError if it is missing or damaged.
     """
-    path = path or RESULTS
-    try:
-        result = json.loads(path.read_text())
+
+    def unpacked(result: dict) -> None:
         for name in result["margins"]:
             for split, text in result["margins"][name].items():
                 values = np.frombuffer(base64.b64decode(text), dtype="<f2").astype(np.float32)
                 if len(values) != result["n"][split]:
                     raise ValueError(f"{len(values)} margins of {name} for {result['n'][split]} reviews of {split}")
                 result["margins"][name][split] = values
-        return result
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"expected the results of imdb-encoder in {path}, got: {error!r}; make them anew: {COMMAND}"
-        ) from None
+
+    return RESULT.read(folder, prepare=unpacked)
 
 
 def baseline_margins(splits: dict[str, tuple[list[str], list[int]]]) -> tuple[dict[str, np.ndarray], float]:
@@ -162,20 +151,19 @@ def imdb_encoder(folder: Path | None = None, fresh: bool = False) -> Path:
     An adapter that was trained before is only judged, unless `fresh`.
     """
     one_process("imdb-encoder")
-    adapter, path = (folder / ADAPTER.name, folder / RESULTS.name) if folder else (ADAPTER, RESULTS)
+    adapter = folder / ADAPTER.name if folder else ADAPTER
     splits = {}
     for name in ("train", *JUDGED):
         data = corpora.reviews("imdb", name)
         splits[name] = data["text"][:], data["label"][:]
     if fresh or not (adapter / "card.json").is_file():
-        write(path, {"command": COMMAND})  # a folder that cannot be written to is found out before the training
+        RESULT.write(RESULT.heading(), folder)  # a folder that cannot be written to is found out before the training
         train(adapter, *splits["train"])
     card = json.loads((adapter / "card.json").read_text())
     result = {**card, **judge(adapter, splits)}
-    write(path, result)
     card["accuracy"] = result["accuracy"]["encoder"]
-    write(adapter / "card.json", card)
-    return path
+    (adapter / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+    return RESULT.write(result, folder)
 
 
 def train(folder: Path, texts: list[str], labels: list[int]) -> None:
@@ -188,7 +176,7 @@ def train(folder: Path, texts: list[str], labels: list[int]) -> None:
     losses = [record.loss for record in steps]
     card = {
         "name": ADAPTER.name,
-        "command": COMMAND,
+        **RESULT.heading(sklearn=sklearn.__version__),
         "base": ENCODER,
         "starts_from": "sentiment-lora",
         "classes": ["negative", "positive"],
@@ -197,8 +185,6 @@ def train(folder: Path, texts: list[str], labels: list[int]) -> None:
         "recipe": dataclasses.asdict(config),
         "trained_parameters": adapters.count_parameters(model)[0],
         "minutes": round((time.perf_counter() - began) / 60, 1),
-        "hardware": environment.hardware(),
-        "versions": {"torch": torch.__version__, "scikit-learn": sklearn.__version__},
         "loss_every_steps": 10,
         "loss_nats": [round(float(np.mean(losses[i : i + 10])), 4) for i in range(0, len(losses), 10)],
         "licence": "Weights: Apache-2.0. The reviews are the work of their authors, collected for research. "

