@@ -16,6 +16,7 @@ from utils.models.pretrained import load_model
 from utils.models.sentiment import ADAPTER, load_sentiment
 from utils.models.transformer import BERT
 from utils.training.checkpoints import CheckpointError
+from utils.training.optimizers import learning_rate_at
 
 
 @pytest.fixture
@@ -53,6 +54,13 @@ def test_grouped_batches_cover_each_epoch_once_with_little_padding():
 def test_correctness_survives_packing(n):
     correct = np.random.default_rng(n).random(n) < 0.5
     assert np.array_equal(results.unpack(results.pack(correct), n), correct)
+
+
+def test_the_learning_rate_rises_and_then_falls_in_a_straight_line_to_nothing():
+    config = fine_tuning.linear_schedule(11, 2e-3, warmup_steps=3, precision="fp32")
+    shape = config.warmup_steps, config.max_steps, config.floor, config.schedule, config.decay_share
+    found = [learning_rate_at(step, config.learning_rate, *shape) for step in range(12)]
+    assert found == pytest.approx([2e-3 / 3, 4e-3 / 3, 2e-3, *np.linspace(2e-3, 0, 9)])
 
 
 def test_fewer_labels_are_seen_more_often():
