@@ -155,6 +155,10 @@ def test_damaged_results_and_no_permission(grid, tmp_path, monkeypatch):
         with pytest.raises(ValueError, match="--fresh"):
             read(tmp_path)
     assert path.read_text() == '{"runs": ['
+    path.write_text('{"runs": []}')  # nothing to go on from, and not to be overwritten without being asked
+    with pytest.raises(ValueError, match="nothing about choices in it.*--fresh"):
+        fine_tuning.fine_tune_curve(("scratch",), tmp_path)
+    assert path.read_text() == '{"runs": []}'
     with pytest.raises(CheckpointError, match="expected to write"):
         fine_tuning.fine_tune_curve(("scratch",), path / "below_a_file")
     assert not calls

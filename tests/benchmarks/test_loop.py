@@ -152,7 +152,7 @@ def test_loop(race, rows, tmp_path):
     loops |= {"Trainer": (hugging_face, tmp_path), "Fabric": (fabric,)}
     contest = Contest({name: contender(name, *loop) for name, loop in loops.items()})
     race(contest, rounds=20)
-    for name in loops:  # the same work: one model came out of all four
+    for name in loops:  # the same work: one model came out of all
         for found, expected in zip(trained[name].parameters(), trained["bare"].parameters(), strict=True):
             assert torch.allclose(found, expected, rtol=0, atol=1e-4), name
     tokens = ROWS * CONFIG.context_length * (STEPS - UNCOUNTED)

@@ -37,6 +37,7 @@ LEARNING_RATES = {
     ENCODER: (3e-5, 1e-4, 3e-4),
 }
 EPOCHS_TRIED = (4, 8)  # at 1,000 labels
+KEPT = ("choices", "runs")  # of an earlier call
 
 
 @dataclass(frozen=True)
@@ -210,8 +211,7 @@ def fine_tune_curve(starts: tuple[str, ...] = STARTS, folder: Path | None = None
         "choices": {},
         "runs": [],
     }
-    earlier = RESULT.earlier(folder, fresh)
-    result |= {name: earlier[name] for name in ("choices", "runs") if name in earlier}
+    result |= {name: part for name, part in RESULT.earlier(folder, fresh, KEPT).items() if name in KEPT}
     RESULT.write(result, folder)  # a folder that cannot be written to is found out before the training, not after
     counts = [n or result["n_train"] for n in LABEL_COUNTS]
     for start in starts:

@@ -61,9 +61,12 @@ class ResultFile:
             ) from error
         return result
 
-    def earlier(self, folder: Path | None = None, fresh: bool = False) -> dict:
-        """What an earlier call left to go on from: nothing without a file, or when a `fresh` start is asked for."""
-        return {} if fresh or not self.path(folder).is_file() else self.read(folder)
+    def earlier(self, folder: Path | None = None, fresh: bool = False, needs: tuple[str, ...] = ()) -> dict:
+        """What an earlier call left to go on from: nothing without a file, or when a `fresh` start is asked for.
+
+        Raises: as `read`.
+        """
+        return {} if fresh or not self.path(folder).is_file() else self.read(folder, needs)
 
     def write(self, result: dict, folder: Path | None = None) -> Path:
         """Write the file whole or not at all, and return its path."""

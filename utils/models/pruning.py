@@ -52,7 +52,6 @@ def smallest(scores: Tensor, n: int) -> Tensor:
     return chosen
 
 
-@torch.no_grad()
 def kth_smallest(scores: Tensor, n: int) -> Tensor:
     """The n-th smallest number (n from 1) of a vector, as a tensor without axes.
 
@@ -63,6 +62,7 @@ def kth_smallest(scores: Tensor, n: int) -> Tensor:
     return torch.from_numpy(np.partition(scores.detach().numpy(), n - 1)[n - 1 : n])[0]
 
 
+@torch.no_grad()
 def magnitude_masks(
     weights: Mapping[str, Tensor], sparsity: float, scope: str = "global", kept: Mapping[str, Tensor] | None = None
 ) -> dict[str, Tensor]:
