@@ -6,6 +6,7 @@ import pytest
 
 from utils.data import course_text
 from utils.data.sources import SourceError
+from utils.text.bm25 import words
 
 
 def notebook(*cells):
@@ -76,13 +77,35 @@ def test_headings_in_the_file_are_those_of_the_chapters():
     assert all(course_text.plain(a["heading"]) == headings[a["cell"]] for row in rows for a in row["answers"])
 
 
+def test_expected_questions_are_five_a_section_and_none_of_the_fifty():
+    expected = course_text.expected_questions()
+    assert list(expected) == list(dict.fromkeys(p.section for p in course_text.course_passages(0, 15)))
+    written = [question for some in expected.values() for question in some]
+    assert {len(some) for some in expected.values()} == {5} and len(set(written)) == len(written)
+    for asked in course_text.course_questions():
+        own = set(words(asked.text))
+        for question in written:
+            other = set(words(question))
+            assert len(own & other) <= 0.5 * len(own | other), f"too near to a question that judges: {question}"
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"sections": []}', '{"sections": {"one": 5}}'])
+def test_damaged_expected_questions_are_a_clear_error(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(course_text, "EXPECTED", tmp_path / "expected.json")
+    with pytest.raises(SourceError, match="expected.json"):
+        course_text.expected_questions()
+    (tmp_path / "expected.json").write_text(text)
+    with pytest.raises(ValueError, match="reinstall the course"):
+        course_text.expected_questions()
+
+
 @pytest.mark.parametrize("text", ["[]", "{", '{"questions": [{"question": "What?", "answers": []}]}'])
 def test_damaged_questions_are_a_clear_error(tmp_path, monkeypatch, text):
     monkeypatch.setattr(course_text, "QUESTIONS", tmp_path / "questions.json")
     with pytest.raises(SourceError, match=r"questions\.json"):
         course_text.course_questions()
     (tmp_path / "questions.json").write_text(text)
-    with pytest.raises(ValueError, match="expected questions with their answers"):
+    with pytest.raises(ValueError, match="expected questions and the cells"):
         course_text.course_questions()
 
 

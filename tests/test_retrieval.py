@@ -161,7 +161,8 @@ def test_index_refuses(index):
 def test_best_of_groups():
     scores, names = retrieval.best_of_groups([[1, 5, 3], [2, 0, 9]], ["x", "y", "x"])
     assert names == ["x", "y"]
-    assert scores.tolist() == [[3, 5], [9, 0]]
+    assert scores.tolist() == [[2, 5], [5.5, 0]]  # a mean of two, or of the one there is
+    assert retrieval.best_of_groups([[1, 5, 3], [2, 0, 9]], ["x", "y", "x"], 1)[0].tolist() == [[3, 5], [9, 0]]
 
 
 def test_closest_sentence_is_the_sentence_itself(index):
@@ -170,15 +171,16 @@ def test_closest_sentence_is_the_sentence_itself(index):
     assert float(cosines[2]) == pytest.approx(1, abs=1e-5)
 
 
-def test_groups_join_words_and_take_the_best_vector(index):
-    groups = ["x", "y", "x", "y"]
+def test_groups_join_words_and_average_the_two_best_vectors(index):
+    groups = ["x", "y", "x", "x"]
     grouped = retrieval.TextIndex(index.texts, index.encoder, index.tokenizer, 32, groups)
     assert grouped.names == ["x", "y"]
-    joined = BM25([words(" ".join(index.texts[i] for i in rows)) for rows in ((0, 2), (1, 3))])
+    joined = BM25([words(" ".join(index.texts[i] for i in rows)) for rows in ((0, 2, 3), (1,))])
     expected = [joined.scores(words(query)) for query in QUERIES]
     np.testing.assert_allclose(grouped.scores(QUERIES, "words"), expected, atol=1e-12)
     by_text = index.scores(QUERIES)
-    expected = np.stack([by_text[:, [0, 2]].max(1), by_text[:, [1, 3]].max(1)], 1)
+    three = by_text[:, [0, 2, 3]]
+    expected = np.stack([(three.sum(1) - three.min(1)) / 2, by_text[:, 1]], 1)
     np.testing.assert_allclose(grouped.scores(QUERIES), expected, atol=1e-6)
 
 
@@ -195,3 +197,14 @@ def test_asking_the_course(index):
     assert found.passage.section == "s1"
     with pytest.raises(ValueError, match="at most 300 characters"):
         retrieval.ask_course(over_sections, passages, "word " * 61)
+
+
+def test_expected_questions_lead_to_their_section(index):
+    passages = [Passage("01_x.ipynb", "1. X", f"H{i}", f"s{i}", f"c{i}", text) for i, text in enumerate(index.texts)]
+    expected = {"s2": ["Where do zebras sleep?"], "gone": ["Where do lions sleep?"]}
+    expanded = retrieval.course_index(passages, index.encoder, index.tokenizer, expected)
+    assert expanded.names == ["s0", "s1", "s2", "s3"] and len(expanded.texts) == len(passages) + 1
+    for method in retrieval.METHODS:
+        found = retrieval.ask_course(expanded, passages, "Where do zebras sleep?", 1, method)[0]
+        assert found.passage == passages[2]  # what is shown is the section's passage, not the question
+    assert retrieval.ask_course(expanded, passages, "lions", 4, "words") == []

@@ -1,4 +1,4 @@
-"""The course's own text: all chapters' Markdown as passages, and fifty questions with the sections that answer them.
+"""The course's own text: all chapters' Markdown as passages, and questions with the sections that answer them.
 
 A passage is one Markdown cell below a heading of level 2 or 3; its section is the cell with that heading. What only
 lists or names (the title, the goals, quick questions, recap, references) is left out. Text: CC BY 4.0, as all chapters.
@@ -6,12 +6,15 @@ lists or names (the title, the goals, quick questions, recap, references) is lef
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from utils.data.sources import SourceError
 
-QUESTIONS = Path(__file__).parent.parent / "assets" / "questions.json"
+ASSETS = Path(__file__).parent.parent / "assets"
+QUESTIONS = ASSETS / "questions.json"  # to judge a search by
+EXPECTED = ASSETS / "expected_questions.json"  # to be indexed beside a section's text
 LEFT_OUT = ("Quick questions", "Recap", "References")
 HEADING = re.compile(r"^(#{2,3}) +(.+)$", re.MULTILINE)
 # What marks text up, and what is left of it; in this order.
@@ -119,17 +122,30 @@ def course_questions(part: str = "questions") -> list[Question]:
 
     Raises: SourceError if the file is missing; ValueError if it is damaged.
     """
-    if not QUESTIONS.is_file():
-        raise SourceError(f"looked for {QUESTIONS.name} in {QUESTIONS.parent}, found nothing; reinstall the course")
+    return _read(QUESTIONS, lambda whole: [
+        Question(row["question"], row["answers"][0]["chapter"], tuple(a["cell"] for a in row["answers"]))
+        for row in whole[part]
+    ])  # fmt: skip
+
+
+def expected_questions() -> dict[str, list[str]]:
+    """Five questions for each section of the chapters 0 to 15, by the section's id: what a learner may ask of it.
+
+    Their writers saw the sections, not the questions of `course_questions`.
+    Raises: SourceError if the file is missing; ValueError if it is damaged.
+    """
+    return _read(EXPECTED, lambda whole: {section: list(some) for section, some in whole["sections"].items()})
+
+
+def _read(path: Path, build: Callable):
+    """What is built from a packaged JSON file, or one clear error."""
+    if not path.is_file():
+        raise SourceError(f"looked for {path.name} in {path.parent}, found nothing; reinstall the course")
     try:
-        rows = json.loads(QUESTIONS.read_text(encoding="utf-8"))[part]
-        return [
-            Question(row["question"], row["answers"][0]["chapter"], tuple(a["cell"] for a in row["answers"]))
-            for row in rows
-        ]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+        return build(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise ValueError(
-            f"{QUESTIONS}: expected questions with their answers' cells, got {error!r}; reinstall the course"
+            f"{path}: expected questions and the cells that answer them, got {error!r}; reinstall the course"
         ) from error
 
 

@@ -14,16 +14,16 @@ from utils.experiments.fine_tuning import ENCODER
 from utils.experiments.tuned_gpt import SEPARATOR, as_numbers, bits, nats
 from utils.metrics import intervals, ranking
 from utils.models.pretrained import load_model
-from utils.models.retrieval import METHODS, TextIndex, closest_sentence
+from utils.models.retrieval import METHODS, ask_course, closest_sentence, course_index
 
 LAST_CHAPTER = 15  # the questions are about chapters 1 to 15
 PASSAGE_TOKENS, ANSWER_TOKENS = 320, 80
 MIN_WORDS = 6  # a shorter sentence is no answer
-SEED, METHOD = 21, "meaning"
+SEED = 21
 
 
 @dataclass(frozen=True)
-class Found:
+class Retrieved:
     """What was found for a question: the passage and its best sentence; and the right sentence with its passage."""
 
     question: str
@@ -31,19 +31,18 @@ class Found:
     sentence: str
     right_passage: str
     right_sentence: str
-    hit: bool  # the passage found belongs to a section that answers
+    hit: bool  # the section found is one that answers
 
 
 class CourseSearch:
-    """The passages of some chapters, by default those that the questions are about, ready to be searched.
+    """The sections of some chapters, by default those that the questions are about, searched by words and meaning.
 
     Raises: SourceError if the chapters or the encoder are not here.
     """
 
     def __init__(self, first: int = 1, last: int = LAST_CHAPTER) -> None:
         self.passages = course_text.course_passages(first, last)
-        encoder, tokenizer = load_model(ENCODER)
-        self.index = TextIndex([passage.titled for passage in self.passages], encoder, tokenizer)
+        self.index = course_index(self.passages, *load_model(ENCODER), course_text.expected_questions())
 
     def best_sentence(self, question: str, text: str) -> str:
         """The sentence of a passage that is nearest to a question in meaning, short ones left out."""
@@ -51,28 +50,29 @@ class CourseSearch:
         parts = [part for part in parts if len(part.split()) >= MIN_WORDS] or list(parts)
         return parts[closest_sentence(self.index, question, parts)[0]]
 
-    def answer(self, question: str, method: str = METHOD) -> tuple[course_text.Passage, str]:
-        """The best passage and its best sentence. Raises: ValueError for a question without a letter or digit."""
-        passage = self.passages[self.index.search(question, 1, method)[0][0]]
+    def answer(self, question: str) -> tuple[course_text.Passage, str]:
+        """The best section's best passage, and its best sentence.
+
+        Raises: ValueError for a question without a letter or digit, or of more than 300 characters.
+        """
+        passage = ask_course(self.index, self.passages, question, 1)[0].passage
         return passage, self.best_sentence(question, passage.text)
 
-    def relevant(self, question: course_text.Question) -> list[int]:
-        """The numbers of the passages that belong to sections that answer a question."""
-        return [i for i, p in enumerate(self.passages)
-                if p.section in question.sections or p.cell in question.sections]  # fmt: skip
+    def relevant(self, question: course_text.Question) -> list[course_text.Passage]:
+        """The passages of the sections that answer a question."""
+        return [passage for passage in self.passages if passage.section in question.sections]
 
 
-def find(search: CourseSearch, questions: list[course_text.Question], method: str = METHOD) -> list[Found]:
+def find(search: CourseSearch, questions: list[course_text.Question]) -> list[Retrieved]:
     """What is found for each question, and what would have been right."""
     found = []
     for one in questions:
-        passage, sentence = search.answer(one.text, method)
+        passage, sentence = search.answer(one.text)
         relevant = search.relevant(one)
-        best = [(i, search.best_sentence(one.text, search.passages[i].text)) for i in relevant]
-        nearest, _ = closest_sentence(search.index, one.text, [text for _, text in best])
-        right, right_sentence = best[nearest]
-        hit = any(passage is search.passages[i] for i in relevant)
-        found.append(Found(one.text, passage.text, sentence, search.passages[right].text, right_sentence, hit))
+        best = [search.best_sentence(one.text, right.text) for right in relevant]
+        nearest, _ = closest_sentence(search.index, one.text, best)
+        hit = passage.section in one.sections
+        found.append(Retrieved(one.text, passage.text, sentence, relevant[nearest].text, best[nearest], hit))
     return found
 
 
@@ -89,7 +89,7 @@ def answer_nats(
 
 
 def read_answers(
-    model: nn.Module, tokenizer: Tokenizer, found: list[Found], seed: int = SEED
+    model: nn.Module, tokenizer: Tokenizer, found: list[Retrieved], seed: int = SEED
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """What the right sentence costs with different passages in front, in nats (N,) by name; its bytes (N,)."""
     shift = int(np.random.default_rng(seed).integers(1, len(found)))
@@ -109,7 +109,7 @@ def read_answers(
 def measure(model: nn.Module, tokenizer: Tokenizer) -> dict:
     """Where the right section stands by each method, whether the best sentence is from it, and what passages save."""
     search, questions = CourseSearch(), course_text.course_questions()
-    relevant = [search.relevant(one) for one in questions]
+    relevant = [[search.index.names.index(name) for name in one.sections] for one in questions]
     asked = [one.text for one in questions]
     ranks = {method: ranking.first_ranks(search.index.scores(asked, method), relevant) for method in METHODS}
     found = find(search, questions)
@@ -117,11 +117,11 @@ def measure(model: nn.Module, tokenizer: Tokenizer) -> dict:
     none = costs["no passage"]
     return {
         "n_questions": len(questions),
-        "n_passages": len(search.passages),
+        "n_sections": len(search.index.names),
         "reciprocal_ranks": {
             method: as_numbers(intervals.bootstrap_mean(ranking.reciprocal_ranks(row))) for method, row in ranks.items()
         },
-        "first_passage_right": {
+        "first_section_right": {
             method: as_numbers(intervals.wilson(int((row == 1).sum()), len(row))) for method, row in ranks.items()
         },
         "same_sentence": as_numbers(

@@ -1,6 +1,6 @@
 """Search: which of many texts answers a question, by shared words, by meaning, or by both."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,15 +15,16 @@ from utils.text.bm25 import BM25, words
 
 METHODS = ("words", "meaning", "both")
 MOST_TOKENS, MOST_CHARACTERS = 256, 300
-MEANING_WEIGHT = 1.5  # beside words, in "both"; chosen on the development questions
+# Both chosen on the development questions: the weight of meaning beside words, and how many of a group's texts count.
+MEANING_WEIGHT, N_BEST = 1.5, 2
 
 
 class TextIndex:
     """N texts, ready to be searched: BM25 over their words, one vector of length 1 each, or both joined.
 
     groups: N names, such as the section that each text belongs to; what is found is then one of G groups. Its words
-    are those of all its texts, its vector score that of its best text. "both" adds the two, each standardized over
-    the groups, meaning with a weight. A text beyond `max_length` tokens is embedded by its beginning alone.
+    are those of all its texts, its score by meaning the mean of its two nearest texts (of a single one, that one).
+    "both" adds the two, each standardized over the groups, meaning with a weight. A text beyond `max_length` tokens is embedded by its beginning alone.
     Raises: ValueError for no texts, or another number of groups than of texts.
     Source: Robertson and Zaragoza 2009 (BM25); Reimers and Gurevych 2019 (vectors).
     """
@@ -88,10 +89,10 @@ def standardized(scores: np.ndarray) -> np.ndarray:
     return (scores - scores.mean(axis=-1, keepdims=True)) / np.where(deviation > 0, deviation, 1)
 
 
-def best_of_groups(scores, groups: Sequence) -> tuple[np.ndarray, list]:
-    """The best score within each group of texts, and the groups in order of their first text.
+def best_of_groups(scores, groups: Sequence, n: int = N_BEST) -> tuple[np.ndarray, list]:
+    """The mean of the n best scores within each group of texts, and the groups in order of their first text.
 
-    Shapes: scores (..., N), groups N names -> (..., G), G names.
+    Shapes: scores (..., N), groups N names -> (..., G), G names. A group of fewer than n texts counts those it has.
     Raises: ValueError unless there is a name for each text.
     """
     scores = np.asarray(scores)
@@ -99,7 +100,7 @@ def best_of_groups(scores, groups: Sequence) -> tuple[np.ndarray, list]:
         raise ValueError(f"expected a group for each of {scores.shape[-1]} texts, got {len(groups)}")
     names = list(dict.fromkeys(groups))
     members = [np.array([i for i, group in enumerate(groups) if group == name]) for name in names]
-    return np.stack([scores[..., rows].max(axis=-1) for rows in members], axis=-1), names
+    return np.stack([np.sort(scores[..., rows], axis=-1)[..., -n:].mean(axis=-1) for rows in members], axis=-1), names
 
 
 def closest_sentence(index: TextIndex, query: str, candidates: Sequence[str]) -> tuple[int, Tensor]:
@@ -121,10 +122,23 @@ class Found:
     words: set[str]
 
 
-def course_index(passages: Sequence[Passage], encoder: BERT, tokenizer: Tokenizer) -> TextIndex:
-    """An index of the course's sections: each passage behind its chapter's title and heading."""
-    texts = [passage.titled for passage in passages]
-    return TextIndex(texts, encoder, tokenizer, groups=[passage.section for passage in passages])
+def course_index(
+    passages: Sequence[Passage],
+    encoder: BERT,
+    tokenizer: Tokenizer,
+    expected: Mapping[str, Sequence[str]] | None = None,
+) -> TextIndex:
+    """An index of the course's sections: each passage behind its chapter's title and heading.
+
+    `expected`: questions by section, indexed behind all passages as further texts of their section; those of sections
+    without a passage are left out.
+    Source: Nogueira et al. 2019 (documents expanded by questions; theirs were predicted by a model).
+    """
+    sections = [passage.section for passage in passages]
+    known = set(sections)
+    added = [(name, text) for name, some in (expected or {}).items() if name in known for text in some]
+    texts = [passage.titled for passage in passages] + [text for _, text in added]
+    return TextIndex(texts, encoder, tokenizer, groups=sections + [name for name, _ in added])
 
 
 def ask_course(
@@ -140,7 +154,7 @@ def ask_course(
     cosines = index.cosines([query])[0]
     found = []
     for number, score in results:
-        rows = [i for i, name in enumerate(index.groups) if name == index.names[number]]
+        rows = [i for i in range(len(passages)) if index.groups[i] == index.names[number]]
         passage = passages[max(rows, key=lambda i: cosines[i])]
         parts = sentences(passage.text)
         best, _ = closest_sentence(index, query, parts)
