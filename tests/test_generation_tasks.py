@@ -39,10 +39,17 @@ def tiny_summaries(monkeypatch):
 def test_the_translator_is_trained_saved_and_judged(tiny_translation, tmp_path):
     path = translation_runs.translate_interface(tmp_path)
     result = translation_runs.load_result(path.parent)
-    systems = {"copy", "nearest pair", "dictionary", "nearest or dictionary", "encoder-decoder"}
-    assert systems <= result["test"]["scores"].keys() and len(result["translations"]) == 20
-    assert result["test"]["bleu_minus"].keys() == result["test"]["scores"].keys() - {"encoder-decoder"}
+    systems = {"copy", "nearest pair", "dictionary", "nearest or dictionary", "encoder-decoder, greedy"}
+    assert result["test"]["scores"].keys() == {*systems, *translation_runs.OURS} and len(result["translations"]) == 20
+    for name, others in result["test"]["minus"].items():
+        assert name in translation_runs.OURS and others.keys() == result["test"]["scores"].keys() - {name}
     translator = translation.load_translator(tmp_path / translation.NAME)
+    texts = [translation_pairs.pairs("train")[7].english, "Open the %s file"]
+    candidates = translator.candidates(texts)
+    known = 1 + translation.DICTIONARY_VOTE + translation.NEAREST_VOTE  # a training pair is as near as can be
+    assert sum(candidates[0].values()) == pytest.approx(known) and sum(candidates[1].values()) < known
+    assert [next(iter(votes)) for votes in candidates] == [beams[0][0] for beams in translator.by_beams(texts)]
+    assert translation.by_consensus([{"open the file": 1.0, "open the files": 1.0, "xyz": 1.5}]) != ["xyz"]
     found = translator.translate("Open the %s file")
     assert found.weights.shape == (2, len(found.target_tokens), sum(map(len, found.source_parts)))
     torch.testing.assert_close(found.weights.sum(-1), torch.ones(2, len(found.target_tokens)))
@@ -53,8 +60,8 @@ def test_the_translator_is_trained_saved_and_judged(tiny_translation, tmp_path):
 def test_the_summarizer_is_trained_saved_and_judged(tiny_summaries, tmp_path):
     path = summarization_runs.summarize_docstrings(tmp_path)
     result = summarization_runs.load_result(path.parent)
-    assert result["scores"].keys() == {"lead", "TextRank", "nearest", "pointer-generator"}
-    assert result["pointer_generator_minus"].keys() == {"lead", "TextRank", "nearest"}
+    assert result["scores"].keys() == {"lead", "TextRank", "nearest", *summarization_runs.OURS}
+    assert all(result["minus"][name].keys() == {"lead", "TextRank", "nearest"} for name in summarization_runs.OURS)
     summarizer = summarization.load_summarizer(tmp_path / summarization.NAME)
     assert len(summarizer.summarize(NOTES[:3])) == 3
 
@@ -88,7 +95,8 @@ def test_baselines_of_summaries():
     assert summarization.ranked(pair).startswith("read csv Rows: It ")
     nearest = summarization.Nearest(NOTES)
     assert nearest.summaries(NOTES[:2]) == [note.summary for note in NOTES[:2]]
-    assert nearest.summaries(NOTES, themselves=True)[0] != NOTES[0].summary
+    assert [round(cosine, 5) for _, cosine in nearest.find(NOTES[:2])] == [1.0, 1.0]
+    assert nearest.find(NOTES, themselves=True)[0][0] != NOTES[0].summary
 
 
 def test_smoothed_loss_is_pytorchs_and_its_mean_is_per_target():

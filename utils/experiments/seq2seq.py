@@ -1,18 +1,22 @@
 """What training a translator and a summarizer share: a recipe, noisy batches, averaged weights."""
 
+import copy
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import nn
+from tqdm.auto import tqdm
 
+from utils import environment
 from utils.data.batches import Batch
 from utils.data.seq2seq_batches import seq2seq_batch, seq2seq_batches, with_unknowns
 from utils.models.config import TransformerConfig
+from utils.models.pointer import PointerGenerator
 from utils.text.interface_text import BEGIN, END, PAD, SPECIAL, UNKNOWN
 from utils.training.loop import Record, TrainConfig, Trainer
 from utils.training.objectives import target_tokens
@@ -100,6 +104,12 @@ def noisy_batches(
     return seq2seq_batches(sources, targets, recipe.batch_size, recipe.seed, make, start)
 
 
+def new_model(tokenizer: Tokenizer, recipe: Recipe) -> PointerGenerator:
+    """A model with random weights."""
+    environment.seed_everything(recipe.seed)
+    return PointerGenerator(recipe.model_config(tokenizer.get_vocab_size()))
+
+
 def train(
     model: nn.Module,
     sources: Sequence[Sequence[int]],
@@ -117,9 +127,36 @@ def train(
         yield record
 
 
-def settings(recipe: Recipe) -> dict:
-    """A recipe for a model card."""
-    return dataclasses.asdict(recipe)
+def fit(
+    model: nn.Module, records: Iterator[Record], average: Averaged, steps: int, judge: Callable[[nn.Module], str]
+) -> list[float]:
+    """Train to the end, now and then printing what `judge` says of the average weights, which the model then gets.
+
+    Returns the losses of all steps, in nats.
+    """
+    losses: list[float] = []
+    for record in tqdm(records, total=steps, mininterval=20):
+        losses.append(record.loss)
+        if len(losses) % max(1, steps // 8) == 0:
+            judged = copy.deepcopy(model)
+            judged.load_state_dict(average.weights)
+            print(f"step {len(losses)}: loss {np.mean(losses[-100:]):.3f}, {judge(judged)}", flush=True)
+    model.load_state_dict(average.weights)
+    return losses
+
+
+def card_of(model: nn.Module, recipe: Recipe, losses: Sequence[float], minutes: float) -> dict:
+    """What the card of a trained model says of its training."""
+    return {
+        "recipe": dataclasses.asdict(recipe),
+        "steps": len(losses),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "minutes": round(minutes, 1),
+        "hardware": environment.hardware(),
+        "versions": {"torch": torch.__version__},
+        "loss_every_steps": 20,
+        "loss_nats": [round(float(np.mean(losses[i : i + 20])), 4) for i in range(0, len(losses), 20)],
+    }
 
 
 def mean_loss(model: nn.Module, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> float:

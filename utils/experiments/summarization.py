@@ -9,10 +9,8 @@ import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 from tokenizers import Tokenizer
 
-from utils import environment
 from utils.data import docstrings
 from utils.data.docstrings import Pair
-from utils.data.drafts import MARK
 from utils.experiments import seq2seq
 from utils.experiments.seq2seq import BEGIN_ID, END_ID, PAD_ID, UNKNOWN_ID, Averaged, Recipe
 from utils.models.pointer import PointerGenerator, greedy
@@ -22,9 +20,11 @@ from utils.text.textrank import textrank
 from utils.training.loop import Record
 
 NAME = "docstring-summaries"
-RECIPE = Recipe(vocab_size=4000, epochs=6)
-READ_WORDS, MOST_SOURCE, MOST_TARGET = 20, 60, 24
+RECIPE = Recipe(vocab_size=4000, dropout=0.2, epochs=10, learning_rate=2e-3, decay=0.995)
+READ_WORDS, MOST_SOURCE, MOST_TARGET = 40, 120, 24
 LEAD_WORDS = 10  # about the length of a summary
+KNOWN = 0.4  # cosine from which the nearest document's summary is better than the network's; by the validation pairs
+MARKS = ((0.7, "="), (0.5, "+"), (0.3, "*"), (-1.0, ";"))  # says how similar the nearest document is, at least
 BANNED = (PAD_ID, BEGIN_ID, UNKNOWN_ID)
 
 
@@ -57,22 +57,26 @@ class Nearest:
         self.vectorizer = TfidfVectorizer(sublinear_tf=True, dtype=np.float32)
         self.vectors = self.vectorizer.fit_transform([document(pair) for pair in pairs])
 
-    def summaries(self, pairs: Sequence[Pair], themselves: bool = False) -> list[str]:
-        """The summary of the nearest document to each; with `themselves`, of the nearest but itself."""
+    def find(self, pairs: Sequence[Pair], themselves: bool = False) -> list[tuple[str, float]]:
+        """The summary of the nearest document to each, and the cosine; with `themselves`, of the nearest but itself."""
         found = []
         for i in range(0, len(pairs), 500):
             rows = pairs[i : i + 500]
             similar = (self.vectorizer.transform([document(pair) for pair in rows]) @ self.vectors.T).toarray()
             if themselves:
                 similar[np.arange(len(rows)), np.arange(i, i + len(rows))] = -1
-            found += [self.pairs[j].summary for j in similar.argmax(axis=1)]
+            found += [(self.pairs[j].summary, float(row[j])) for row, j in zip(similar, similar.argmax(axis=1), strict=True)]
         return found
 
+    def summaries(self, pairs: Sequence[Pair]) -> list[str]:
+        """The summary of the nearest document to each."""
+        return [summary for summary, _ in self.find(pairs)]
 
-def source(pair: Pair, near: str) -> str:
-    """What the network reads: the document's first words, and the summary of the nearest one known."""
-    words = " ".join(document(pair).split()[:READ_WORDS])
-    return f"{near} {MARK} {words}"
+
+def source(pair: Pair, near: str, cosine: float) -> str:
+    """What the network reads: the summary of the nearest document, how near it is, and the document's first words."""
+    mark = next(mark for least, mark in MARKS if cosine >= least)
+    return f"{near} {mark} {' '.join(document(pair).split()[:READ_WORDS])}"
 
 
 class Summarizer:
@@ -85,7 +89,7 @@ class Summarizer:
     def summarize(self, pairs: Sequence[Pair]) -> list[str]:
         """Summaries by greedy search."""
         device = next(self.model.parameters()).device
-        texts = [source(pair, near) for pair, near in zip(pairs, self.nearest.summaries(pairs), strict=True)]
+        texts = [source(pair, *near) for pair, near in zip(pairs, self.nearest.find(pairs), strict=True)]
         ids = seq2seq.ids_of(self.tokenizer, texts, MOST_SOURCE)
         found: list[list[int]] = []
         for i in range(0, len(ids), 64):
@@ -95,21 +99,20 @@ class Summarizer:
         texts = [detokenized(self.tokenizer.id_to_token(i) for i in row) for row in found]
         return [text[:1].upper() + text[1:] for text in texts]
 
+    def look_up_or_write(self, pairs: Sequence[Pair]) -> list[str]:
+        """The nearest document's summary where that document is nearly the same, else the network's."""
+        found = zip(self.nearest.find(pairs), self.summarize(pairs), strict=True)
+        return [near if cosine >= KNOWN else written for (near, cosine), written in found]
+
 
 def prepare() -> tuple[Nearest, list[tuple[str, str]], Tokenizer]:
     """The documents known, the training rows (source, summary), and a tokenizer."""
     pairs = docstrings.pairs("train")
     nearest = Nearest(pairs)
-    near = nearest.summaries(pairs, themselves=True)
-    rows = [(source(pair, other), pair.summary) for pair, other in zip(pairs, near, strict=True)]
+    near = nearest.find(pairs, themselves=True)
+    rows = [(source(pair, *other), pair.summary) for pair, other in zip(pairs, near, strict=True)]
     texts = (text for pair in pairs for text in (document(pair), pair.summary))
     return nearest, rows, train_tokenizer(texts, RECIPE.vocab_size)
-
-
-def new_model(tokenizer: Tokenizer, recipe: Recipe = RECIPE) -> PointerGenerator:
-    """A model with random weights."""
-    environment.seed_everything(recipe.seed)
-    return PointerGenerator(recipe.model_config(tokenizer.get_vocab_size()))
 
 
 def train(

@@ -1,15 +1,11 @@
 """The named command `summarize-docstrings`: trains the shipped summarizer and judges it beside simpler ones."""
 
-import copy
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from tqdm.auto import tqdm
 
-from utils import environment
 from utils.data import docstrings, sources
 from utils.data.docstrings import Pair
 from utils.experiments import seq2seq, summarization
@@ -17,10 +13,12 @@ from utils.experiments.results import ResultFile, one_process
 from utils.experiments.summarization import NAME, RECIPE, Nearest, Summarizer
 from utils.metrics.intervals import Interval, bootstrap_mean
 from utils.metrics.overlap import rouge_l, rouge_n
+from utils.models.pointer import PointerGenerator
 from utils.models.pretrained import save_model
 
 RESULT = ResultFile("summarization", "summarize-docstrings")
 MEASURES = ("rouge-1", "rouge-2", "rouge-l")
+OURS = ("pointer-generator", "nearest or network")
 
 
 def baselines(pairs: Sequence[Pair], nearest: Nearest) -> dict[str, list[str]]:
@@ -30,6 +28,11 @@ def baselines(pairs: Sequence[Pair], nearest: Nearest) -> dict[str, list[str]]:
         "TextRank": [summarization.ranked(pair) for pair in pairs],
         "nearest": nearest.summaries(pairs),
     }
+
+
+def written(pairs: Sequence[Pair], summarizer: Summarizer) -> dict[str, list[str]]:
+    """What our systems make of documents: the network alone, and a look-up before it."""
+    return dict(zip(OURS, (summarizer.summarize(pairs), summarizer.look_up_or_write(pairs)), strict=True))
 
 
 def rouge(hypotheses: Sequence[str], pairs: Sequence[Pair]) -> dict[str, np.ndarray]:
@@ -52,34 +55,23 @@ def summarize_docstrings(folder: Path | None = None) -> Path:
     one_process(RESULT.command)
     nearest, rows, tokenizer = summarization.prepare()
     began = time.process_time()
-    model = summarization.new_model(tokenizer, RECIPE)
+    model = seq2seq.new_model(tokenizer, RECIPE)
     average = seq2seq.Averaged(model, RECIPE.decay)
-    steps = RECIPE.steps(len(rows))
-    losses: list[float] = []
-    training = summarization.train(model, tokenizer, rows, RECIPE, average=average)
-    for record in tqdm(training, total=steps, mininterval=20):
-        losses.append(record.loss)
-        if len(losses) % max(1, steps // 6) == 0:
-            judged = copy.deepcopy(model)
-            judged.load_state_dict(average.weights)
-            pairs = docstrings.pairs("validation")
-            score = rouge(Summarizer(judged, tokenizer, nearest).summarize(pairs), pairs)["rouge-1"].mean()
-            print(f"step {len(losses)}: loss {np.mean(losses[-100:]):.3f}, validation ROUGE-1 {score:.3f}", flush=True)
-    model.load_state_dict(average.weights)
+    pairs = docstrings.pairs("validation")
+
+    def score(judged: PointerGenerator) -> str:
+        written = Summarizer(judged, tokenizer, nearest).summarize(pairs)
+        return f"validation ROUGE-L {rouge(written, pairs)['rouge-l'].mean():.3f}"
+
+    records = summarization.train(model, tokenizer, rows, RECIPE, average=average)
+    losses = seq2seq.fit(model, records, average, RECIPE.steps(len(rows)), score)
     place = (folder or sources.WEIGHTS) / NAME
     card = {
         "name": NAME,
         "command": RESULT.run,
-        "recipe": seq2seq.settings(RECIPE),
-        "steps": steps,
-        "parameters": sum(p.numel() for p in model.parameters()),
         "data": f"{len(rows)} docstrings of the libraries below",
         "libraries": docstrings.versions(),
-        "minutes": round((time.process_time() - began) / 60, 1),
-        "hardware": environment.hardware(),
-        "versions": {"torch": torch.__version__},
-        "loss_every_steps": 20,
-        "loss_nats": [round(float(np.mean(losses[i : i + 20])), 4) for i in range(0, len(losses), 20)],
+        **seq2seq.card_of(model, RECIPE, losses, (time.process_time() - began) / 60),
         "licence": "Weights: Apache-2.0. The docstrings are their authors', under the BSD and Apache licences.",
     }
     save_model(place, model, tokenizer, "pointer_generator", card)
@@ -90,9 +82,9 @@ def judge(folder: Path | None, card: dict) -> Path:
     """Scores, intervals and some summaries of the saved model on the test pairs, as the result file."""
     summarizer = summarization.load_summarizer((folder or sources.WEIGHTS) / NAME)
     pairs = docstrings.pairs("test")
-    found = {**baselines(pairs, summarizer.nearest), "pointer-generator": summarizer.summarize(pairs)}
+    simple = baselines(pairs, summarizer.nearest)
+    found = simple | written(pairs, summarizer)
     scored = {name: rouge(texts, pairs) for name, texts in found.items()}
-    ours = scored["pointer-generator"]
     kept = ("command", "data", "libraries", "steps", "minutes", "hardware", "versions")
     result = {key: card[key] for key in kept} | {
         "seed": RECIPE.seed,
@@ -101,10 +93,12 @@ def judge(folder: Path | None, card: dict) -> Path:
             name: {measure: vars(bootstrap_mean(values)) for measure, values in by_measure.items()}
             for name, by_measure in scored.items()
         },
-        "pointer_generator_minus": {
-            name: {measure: vars(interval) for measure, interval in differences(ours, scored[name]).items()}
-            for name in found
-            if name != "pointer-generator"
+        "minus": {
+            name: {
+                other: {m: vars(interval) for m, interval in differences(scored[name], scored[other]).items()}
+                for other in simple
+            }
+            for name in OURS
         },
     }
     return RESULT.write(result, folder)

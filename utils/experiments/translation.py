@@ -11,11 +11,11 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from utils import environment
 from utils.data import translation_pairs
 from utils.data.drafts import Drafts, Prepared
 from utils.experiments import seq2seq
 from utils.experiments.seq2seq import BEGIN_ID, END_ID, PAD_ID, UNKNOWN_ID, Averaged, Recipe
+from utils.metrics.consensus import expected_chrf
 from utils.models.beam import beam_search
 from utils.models.pointer import PointerGenerator, greedy
 from utils.models.pretrained import load_model
@@ -23,10 +23,14 @@ from utils.text import interface_text as texts_of
 from utils.training.loop import Record
 
 NAME = "interface-translation"
-RECIPE = Recipe()
+RECIPE = Recipe(
+    d_model=192, d_ff=384, dropout=0.25, vocab_size=3000, noise=0.1, epochs=45, learning_rate=1.5e-3, decay=0.995
+)  # fmt: skip
 MOST_SOURCE, MOST_TARGET, MOST_CHARACTERS = 110, 60, 120
 BEAMS, LENGTH_PENALTY = 4, 1.0
 BANNED = (PAD_ID, BEGIN_ID, UNKNOWN_ID)
+# Votes beside the beams' one, chosen on the validation pairs: of the dictionary, and of the nearest pair if it is equal.
+DICTIONARY_VOTE, NEAREST_VOTE, NEARNESS = 1.5, 4.0, 2
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -91,18 +95,40 @@ class Translator:
         return [self.finish(ids, row, text) for ids, row, text in zip(found, rows, texts, strict=True)]
 
     @torch.inference_mode()
-    def search(self, row: Prepared) -> tuple[list[int], float]:
-        """The best ids by beam search, without their end, and their log-probability."""
+    def search(self, row: Prepared) -> list[tuple[list[int], float]]:
+        """The best ids by beam search, best first, without their ends, and their log-probabilities."""
         source = torch.tensor(self.sources([row]))
         found = beam_search(self.model.given(source), torch.tensor([[BEGIN_ID]]), MOST_TARGET, BEAMS,
                             LENGTH_PENALTY, END_ID)  # fmt: skip
-        best = found[0]
-        return [i for i in best.tokens if i not in (END_ID, *BANNED)], best.log_prob
+        return [([i for i in one.tokens if i not in (END_ID, *BANNED)], one.log_prob) for one in found[:BEAMS]]
 
-    def by_beams(self, texts: Sequence[str]) -> list[str]:
-        """Translations by beam search, one after the other."""
+    def by_beams(self, texts: Sequence[str]) -> list[list[tuple[str, float]]]:
+        """For each text the beams' translations, best first, and their log-probabilities in nats."""
         rows = self.drafts.prepare(texts)
-        return [self.finish(self.search(row)[0], row, text) for row, text in zip(rows, texts, strict=True)]
+        return [
+            [(self.finish(ids, row, text), log_prob) for ids, log_prob in self.search(row)]
+            for row, text in zip(rows, texts, strict=True)
+        ]
+
+    def candidates(self, texts: Sequence[str]) -> list[dict[str, float]]:
+        """What may be the translation of each text, and its votes.
+
+        The beams share one vote by their probabilities; the dictionary has some, and the nearest pair more, the more
+        similar its English is.
+        """
+        similar = self.drafts.similarities(texts).max(axis=1)
+        found = []
+        for text, beams, near, cosine in zip(texts, self.by_beams(texts), self.drafts.nearest(texts), similar,
+                                             strict=True):  # fmt: skip
+            votes: dict[str, float] = {}
+            shares = np.exp(np.array([log_prob for _, log_prob in beams]) - beams[0][1])
+            counted = [(one, share) for (one, _), share in zip(beams, shares / shares.sum(), strict=True)]
+            counted.append((self.drafts.translate_by_words(text), DICTIONARY_VOTE))
+            counted.append((near.chinese, NEAREST_VOTE * float(cosine) ** NEARNESS))
+            for one, vote in counted:
+                votes[one] = votes.get(one, 0.0) + float(vote)
+            found.append(votes)
+        return found
 
     @torch.inference_mode()
     def translate(self, text: str) -> Translation:
@@ -112,11 +138,11 @@ class Translator:
         """
         text = check_english(text)
         (row,) = self.drafts.prepare([text])
-        ids, log_prob = self.search(row)
+        ids, log_prob = self.search(row)[0]
         source = torch.tensor(self.sources([row]))
         decoder_ids = torch.tensor([[BEGIN_ID, *ids[: self.model.config.context_length - 1]]])
         hidden, weights = self.model.decode(decoder_ids, encoded := self.model.encode(source), need_weights=True)
-        copying, _ = self.model.pointed(hidden, encoded, None)
+        copying, _ = self.model.pointed(hidden, encoded, decoder_ids, source, None)
         shown = [self._shown(i, row) for i in source[0].tolist()]
         lengths = [len(self.tokenizer.encode(part).ids) + 1 for part in row.parts]  # and the mark behind each
         ends = [0, *np.cumsum(lengths).tolist()]
@@ -133,18 +159,17 @@ class Translator:
         return texts_of.restore_copies(self.tokenizer.id_to_token(i), row.copies) or self.tokenizer.id_to_token(i)
 
 
+def by_consensus(candidates: Sequence[dict[str, float]]) -> list[str]:
+    """The translation of each text that agrees most with all its candidates, by their votes."""
+    return [list(votes)[int(expected_chrf(list(votes), list(votes.values())).argmax())] for votes in candidates]
+
+
 def prepare() -> tuple[Drafts, list[Prepared], Tokenizer]:
     """Drafts learned from the training pairs, the training rows, and a tokenizer for both languages."""
     drafts = Drafts(translation_pairs.pairs("train"))
     rows = drafts.prepare_training()
     both = (text for row in drafts.hidden for text in (row.source, row.target))
     return drafts, rows, texts_of.train_tokenizer(both, RECIPE.vocab_size)
-
-
-def new_model(tokenizer: Tokenizer, recipe: Recipe = RECIPE) -> PointerGenerator:
-    """A model with random weights."""
-    environment.seed_everything(recipe.seed)
-    return PointerGenerator(recipe.model_config(tokenizer.get_vocab_size()))
 
 
 def train(

@@ -1,24 +1,22 @@
 """The named command `translate-interface`: trains the shipped translator and judges it beside what needs no network."""
 
-import copy
 import time
 from pathlib import Path
 
 import numpy as np
-import torch
-from tqdm.auto import tqdm
 
-from utils import environment
 from utils.data import sources, translation_pairs
 from utils.experiments import seq2seq, translation
 from utils.experiments.results import ResultFile, one_process
 from utils.experiments.translation import NAME, RECIPE, Translator
 from utils.metrics.intervals import Interval, bootstrap
 from utils.metrics.overlap import bleu_counts, bleu_from_counts, chrf
+from utils.models.pointer import PointerGenerator
 from utils.models.pretrained import save_model
 from utils.text.interface_text import pieces
 
 RESULT = ResultFile("translation", "translate-interface")
+OURS = ("encoder-decoder, beams", "consensus")
 
 
 def baselines(translator: Translator, texts: list[str]) -> dict[str, list[str]]:
@@ -62,37 +60,26 @@ def scores(hypotheses: dict[str, list[str]], references: list[str]) -> dict[str,
 
 
 def translate_interface(folder: Path | None = None) -> Path:
-    """Train, save in half precision, read back, translate the test by beams, and write scores and translations."""
+    """Train, save in half precision, read back, translate the held-out pairs, and write scores and translations."""
     one_process(RESULT.command)
     began = time.process_time()
     drafts, rows, tokenizer = translation.prepare()
-    model = translation.new_model(tokenizer, RECIPE)
+    model = seq2seq.new_model(tokenizer, RECIPE)
     average = seq2seq.Averaged(model, RECIPE.decay)
-    steps = RECIPE.steps(len(rows))
-    records = []
-    for record in tqdm(translation.train(model, tokenizer, rows, RECIPE, average=average), total=steps, mininterval=20):
-        records.append(record.loss)
-        if len(records) % max(1, steps // 8) == 0:
-            judged = copy.deepcopy(model)
-            judged.load_state_dict(average.weights)
-            found = Translator(judged, tokenizer, drafts)
-            pairs = translation_pairs.pairs("validation")
-            score = chinese_bleu(found.greedily([p.english for p in pairs]), [p.chinese for p in pairs])
-            print(f"step {len(records)}: loss {np.mean(records[-100:]):.3f}, validation BLEU {score:.1f}", flush=True)
-    model.load_state_dict(average.weights)
+    pairs = translation_pairs.pairs("validation")
+
+    def score(judged: PointerGenerator) -> str:
+        written = Translator(judged, tokenizer, drafts).greedily([pair.english for pair in pairs])
+        return f"validation BLEU {chinese_bleu(written, [pair.chinese for pair in pairs]):.1f}"
+
+    records = translation.train(model, tokenizer, rows, RECIPE, average=average)
+    losses = seq2seq.fit(model, records, average, RECIPE.steps(len(rows)), score)
     place = (folder or sources.WEIGHTS) / NAME
     card = {
         "name": NAME,
         "command": RESULT.run,
-        "recipe": seq2seq.settings(RECIPE),
-        "steps": steps,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "data": f"{len(rows)} English-Chinese pairs of Django, jupyterlab-language-pack-zh-CN and Sphinx",
-        "minutes": round((time.process_time() - began) / 60, 1),
-        "hardware": environment.hardware(),
-        "versions": {"torch": torch.__version__},
-        "loss_every_steps": 20,
-        "loss_nats": [round(float(np.mean(records[i : i + 20])), 4) for i in range(0, len(records), 20)],
+        "data": f"{len(rows)} English-Chinese pairs of {', '.join(translation_pairs.PACKAGES)}",
+        **seq2seq.card_of(model, RECIPE, losses, (time.process_time() - began) / 60),
         "licence": "Weights: Apache-2.0. The texts are their translators', under the BSD licences of the packages.",
     }
     save_model(place, model, tokenizer, "pointer_generator", card)
@@ -107,15 +94,24 @@ def judge(folder: Path | None, card: dict) -> Path:
     for split in ("validation", "test"):
         pairs = translation_pairs.pairs(split)
         texts, references = [p.english for p in pairs], [p.chinese for p in pairs]
-        found = {**baselines(translator, texts), "encoder-decoder": translator.by_beams(texts)}
+        found = baselines(translator, texts)
+        candidates = translator.candidates(texts)
         found["encoder-decoder, greedy"] = translator.greedily(texts)
-        result[split] = {"n": len(pairs), "scores": scores(found, references)}
-        ours = found["encoder-decoder"]
-        result[split]["bleu_minus"] = {
-            name: vars(bleu_difference(ours, texts, references)) for name, texts in found.items() if texts is not ours
-        }
+        found["encoder-decoder, beams"] = [next(iter(votes)) for votes in candidates]  # the best beam stands first
+        found["consensus"] = translation.by_consensus(candidates)
+        result[split] = {
+            "n": len(pairs),
+            "scores": scores(found, references),
+            "minus": {
+                ours: {
+                    name: vars(bleu_difference(found[ours], texts, references))
+                    for name, texts in found.items() if name != ours
+                }
+                for ours in OURS
+            },
+        }  # fmt: skip
         if split == "test":
-            result["translations"] = ours
+            result["translations"] = found["consensus"]
     return RESULT.write(result, folder)
 
 
