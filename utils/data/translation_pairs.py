@@ -1,9 +1,9 @@
 """English and Chinese texts of program interfaces, from the translation files of nine installed distributions.
 
 Translators of Django, Wagtail, django CMS, django-oscar and JupyterLab (BSD, 3 clauses), Sphinx (BSD, 2 clauses),
-Spyder, Thonny and django-allauth (MIT) wrote them. The files are GNU's compiled catalogs (.mo); no code of these packages
-is imported, and all but Django and Sphinx are installed without what they depend on. One split for the whole course: the
-hash of the normalized English text decides, so that near-copies stay on one side.
+Spyder, Thonny and django-allauth (MIT) wrote them. The files are GNU's compiled catalogs (.mo). No code of these
+packages is imported, and those in requirements-weights.txt are installed without what they depend on. One split for the
+whole course: the hash of the normalized English text decides, so that near-copies stay on one side.
 """
 
 import functools

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from utils import environment
 from utils.data import sources
 from utils.data.span_questions import SpanQuestion, span_questions
-from utils.experiments.fine_tuning import ENCODER
+from utils.experiments.fine_tuning import ENCODER, linear_schedule
 from utils.experiments.results import ResultFile, one_process
 from utils.experiments.sentiment import EVERY_LAYER
 from utils.metrics.answers import exact_match, token_f1
@@ -45,16 +45,7 @@ def new_reader(seed: int = SEED) -> tuple[SpanExtractor, Tokenizer]:
 
 def recipe(steps: int, accumulate_steps: int = 1) -> TrainConfig:
     """The training of a reader; more micro-batches a step need less memory."""
-    return TrainConfig(
-        accumulate_steps=accumulate_steps,
-        max_steps=steps,
-        learning_rate=LEARNING_RATE,
-        warmup_steps=max(1, steps // 20),
-        schedule="linear",
-        floor=0.0,
-        betas=(0.9, 0.999),
-        precision=environment.budget().precision,
-    )
+    return linear_schedule(steps, LEARNING_RATE, max(1, steps // 20), accumulate_steps=accumulate_steps)
 
 
 def train_reader(

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from utils import environment
 from utils.data import corpora, sources
-from utils.data.batches import Batch, classification_batches
+from utils.data.batches import Batch, classification_batches, similar_lengths
 from utils.experiments.results import ResultFile, one_process, pack, unpack
 from utils.models.heads import SequenceClassifier, encode_texts, predict_probs
 from utils.models.pretrained import load_model
@@ -73,11 +73,7 @@ def grouped_batches(
     """
     lengths = np.array([len(sequence) for sequence in sequences])
     for epoch in itertools.count():
-        random = np.random.default_rng([seed, 3, epoch])
-        order = np.argsort(lengths * random.uniform(0.8, 1.25, len(lengths)))
-        groups = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-        for g in random.permutation(len(groups)):
-            rows = groups[g]
+        for rows in similar_lengths(lengths, batch_size, np.random.default_rng([seed, 3, epoch])):
             yield from classification_batches(
                 [sequences[row] for row in rows], [labels[row] for row in rows], pad_id, batch_size, multiple=16
             )
@@ -104,8 +100,13 @@ def start_fingerprint(start: str) -> str:
     return "-".join(sources.sha256(folder / file)[:8] for file in files)
 
 
-def linear_schedule(steps: int, learning_rate: float, warmup_steps: int, precision: str | None = None) -> TrainConfig:
-    """How classifiers are trained: AdamW, a short warm-up, then linearly down to nothing."""
+def linear_schedule(
+    steps: int, learning_rate: float, warmup_steps: int, precision: str | None = None, accumulate_steps: int = 1
+) -> TrainConfig:
+    """How classifiers are trained: AdamW, a short warm-up, then linearly down to nothing.
+
+    accumulate_steps: into how many micro-batches a step's rows are cut; more of them need less memory.
+    """
     return TrainConfig(
         max_steps=steps,
         learning_rate=learning_rate,
@@ -114,6 +115,7 @@ def linear_schedule(steps: int, learning_rate: float, warmup_steps: int, precisi
         floor=0.0,
         betas=(0.9, 0.999),
         precision=precision or environment.budget().precision,
+        accumulate_steps=accumulate_steps,
     )
 
 

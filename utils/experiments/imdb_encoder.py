@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 from utils import environment
 from utils.data import corpora, sources
 from utils.data.batches import Batch
-from utils.experiments.fine_tuning import ENCODER
+from utils.experiments.fine_tuning import ENCODER, linear_schedule
 from utils.experiments.results import ResultFile, one_process
 from utils.experiments.sentiment import LORA
 from utils.models import adapters
@@ -86,21 +86,9 @@ def fine_tune(
 
 
 def recipe(n_reviews: int, epochs: float = EPOCHS, precision: str = "fp32", accumulate_steps: int = 1) -> TrainConfig:
-    """The training: so many passes over the reviews, the learning rate falling in a straight line.
-
-    accumulate_steps: into how many micro-batches a step's reviews are cut; more of them need less memory.
-    """
+    """The training: so many passes over the reviews, the learning rate falling in a straight line."""
     steps = math.ceil(epochs * n_reviews / BATCH_SIZE)
-    return TrainConfig(
-        max_steps=steps,
-        learning_rate=LEARNING_RATE,
-        warmup_steps=max(1, steps // 20),
-        schedule="linear",
-        floor=0.0,
-        betas=(0.9, 0.999),
-        precision=precision,
-        accumulate_steps=accumulate_steps,
-    )
+    return linear_schedule(steps, LEARNING_RATE, max(1, steps // 20), precision, accumulate_steps)
 
 
 def margins(model: SequenceClassifier, tokenizer: Tokenizer, texts: list[str], most: int | None = None) -> np.ndarray:

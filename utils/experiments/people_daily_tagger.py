@@ -21,8 +21,9 @@ from tqdm.auto import tqdm
 
 from utils import environment
 from utils.data import people_daily, sources
-from utils.data.batches import IGNORE, Batch
+from utils.data.batches import IGNORE, Batch, similar_lengths
 from utils.data.people_daily import BIO, Sentence
+from utils.experiments.fine_tuning import linear_schedule
 from utils.experiments.results import ResultFile, one_process
 from utils.metrics import entities
 from utils.models.config import TransformerConfig
@@ -84,12 +85,10 @@ def tagging_batches(model: Tagger, sentences: list[Sentence], name: str, seed: i
     lengths = np.array([len(rows) for rows in features])
     for epoch in itertools.count():
         random = np.random.default_rng([seed, 5, epoch])
-        order = np.argsort(lengths * random.uniform(0.8, 1.25, len(lengths)))
-        groups = [order[i : i + BATCH_SIZE] for i in range(0, len(order), BATCH_SIZE)]
-        for g in random.permutation(len(groups)):
-            block, mask = pad_features([features[i] for i in groups[g]])
+        for rows in similar_lengths(lengths, BATCH_SIZE, random):
+            block, mask = pad_features([features[i] for i in rows])
             block[torch.from_numpy(random.random(block.shape) < HIDDEN_SHARE)] = 0
-            padded = torch.nn.utils.rnn.pad_sequence([targets[i] for i in groups[g]], True, IGNORE)
+            padded = torch.nn.utils.rnn.pad_sequence([targets[i] for i in rows], True, IGNORE)
             wanted = torch.full(mask.shape, IGNORE)
             wanted[:, : padded.shape[1]] = padded
             yield {"input_ids": block[..., 0], "features": block, "attention_mask": mask, "targets": wanted}
@@ -98,14 +97,8 @@ def tagging_batches(model: Tagger, sentences: list[Sentence], name: str, seed: i
 def recipe(n_sentences: int, epochs: float) -> TrainConfig:
     """The training of one tagger."""
     steps = max(1, round(epochs * n_sentences / BATCH_SIZE))
-    return TrainConfig(
-        max_steps=steps,
-        learning_rate=LEARNING_RATE,
-        warmup_steps=max(1, steps // 20),
-        schedule="linear",
-        floor=0.0,
-        betas=(0.9, 0.99),
-    )
+    schedule = linear_schedule(steps, LEARNING_RATE, max(1, steps // 20), "fp32")
+    return dataclasses.replace(schedule, betas=(0.9, 0.99))
 
 
 def train_tagger(model: Tagger, sentences: list[Sentence], name: str, config: TrainConfig) -> Iterator:

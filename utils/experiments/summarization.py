@@ -65,7 +65,8 @@ class Nearest:
             similar = (self.vectorizer.transform([document(pair) for pair in rows]) @ self.vectors.T).toarray()
             if themselves:
                 similar[np.arange(len(rows)), np.arange(i, i + len(rows))] = -1
-            found += [(self.pairs[j].summary, float(row[j])) for row, j in zip(similar, similar.argmax(axis=1), strict=True)]
+            best = similar.argmax(axis=1)
+            found += [(self.pairs[j].summary, float(row[j])) for row, j in zip(similar, best, strict=True)]
         return found
 
     def summaries(self, pairs: Sequence[Pair]) -> list[str]:

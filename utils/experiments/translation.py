@@ -29,7 +29,7 @@ RECIPE = Recipe(
 MOST_SOURCE, MOST_TARGET, MOST_CHARACTERS = 110, 60, 120
 BEAMS, LENGTH_PENALTY = 4, 1.0
 BANNED = (PAD_ID, BEGIN_ID, UNKNOWN_ID)
-# Votes beside the beams' one, chosen on the validation pairs: of the dictionary, and of the nearest pair if it is equal.
+# Votes beside the beams' one, chosen on the validation pairs: of the dictionary, and of a nearest pair that is equal.
 DICTIONARY_VOTE, NEAREST_VOTE, NEARNESS = 1.5, 4.0, 2
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 

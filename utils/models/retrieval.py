@@ -24,7 +24,8 @@ class TextIndex:
 
     groups: N names, such as the section that each text belongs to; what is found is then one of G groups. Its words
     are those of all its texts, its score by meaning the mean of its two nearest texts (of a single one, that one).
-    "both" adds the two, each standardized over the groups, meaning with a weight. A text beyond `max_length` tokens is embedded by its beginning alone.
+    "both" adds the two, each standardized over the groups, meaning with a weight. A text beyond `max_length` tokens is
+    embedded by its beginning alone.
     Raises: ValueError for no texts, or another number of groups than of texts.
     Source: Robertson and Zaragoza 2009 (BM25); Reimers and Gurevych 2019 (vectors).
     """
