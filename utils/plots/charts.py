@@ -110,7 +110,7 @@ def heatmap(
     show_values: bool | None = None,
     height: int | None = None,
 ) -> Figure:
-    """A matrix in colours, the first row on top; small matrices also show their numbers.
+    """A matrix in colours, the first row on top; small matrices also show their numbers, counts as counts.
 
     `matrix`: (rows, columns); an entry that is not finite stays blank. `diverging`: colours run both ways from 0.
     `show_values`: None means for at most 12 by 12. Labels may repeat. Raises ValueError when shapes do not fit.
@@ -125,11 +125,12 @@ def heatmap(
     extreme = float(np.nanmax(np.abs(finite))) if np.isfinite(finite).any() else 1.0
     gap = 1 if max(rows, columns) <= 30 else 0
     values = max(rows, columns) <= 12 if show_values is None else show_values
+    whole = bool(np.all(np.isnan(finite) | (finite == np.round(finite))))
     figure.add_heatmap(
         z=finite, colorscale="RdBu_r" if diverging else "Cividis", hoverongaps=False,
         xgap=gap, ygap=gap,
         zmin=-extreme if diverging else None, zmax=extreme if diverging else None,
-        texttemplate="%{z:.2f}" if values else None, textfont={"size": 12},
+        texttemplate=("%{z:.0f}" if whole else "%{z:.2f}") if values else None, textfont={"size": 12},
         hovertemplate=f"{y_title or 'row'} %{{y}}<br>{x_title or 'column'} %{{x}}<br>%{{z:.4g}}<extra></extra>",
         colorbar={"title": {"text": value_title, "side": "right", "font": {"size": 13}}, "thickness": 12,
                   "outlinewidth": 0, "len": 1.0})
