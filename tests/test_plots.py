@@ -64,6 +64,13 @@ def test_heatmap_counts_cells_and_names_them():
     assert figure.layout.yaxis.autorange == "reversed" and cells.texttemplate
 
 
+@pytest.mark.parametrize(
+    "matrix, expected", [([[3, 0]], "%{z:.0f}"), ([[0.5, 1]], "%{z:.2f}"), ([[2, np.nan]], "%{z:.0f}")]
+)
+def test_heatmap_shows_counts_as_counts(matrix, expected):
+    assert charts.heatmap(matrix, alt="x").data[0].texttemplate == expected
+
+
 def test_bars_with_half_widths_and_bounds():
     values = np.array([0.5, 0.7])
     half = charts.bars(["a", "b"], values, errors=[0.1, 0.2], alt="Two bars.")
