@@ -13,7 +13,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from utils.data.batches import Batch, pad
+from utils.data.batches import Batch, pad, similar_lengths
 from utils.data.span_questions import SpanQuestion
 from utils.models.heads import best_span
 
@@ -122,11 +122,8 @@ def span_batches(pairs: Sequence[Pair], targets: Sequence[tuple], batch_size: in
     """Endless training batches in a new order each epoch, pairs of about equal length together."""
     lengths = np.array([len(pair.input_ids) for pair in pairs])
     for epoch in itertools.count():
-        random = np.random.default_rng([seed, epoch])
-        order = np.argsort(lengths * random.uniform(0.8, 1.25, len(lengths)))
-        groups = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-        for g in random.permutation(len(groups)):
-            yield span_batch([pairs[i] for i in groups[g]], [targets[i] for i in groups[g]])
+        for rows in similar_lengths(lengths, batch_size, np.random.default_rng([seed, epoch])):
+            yield span_batch([pairs[i] for i in rows], [targets[i] for i in rows])
 
 
 def reading_of(pair: Pair, logits: Tensor, margin: float = 0.0) -> Reading:
