@@ -64,6 +64,9 @@ def test_the_summarizer_is_trained_saved_and_judged(tiny_summaries, tmp_path):
     assert all(result["minus"][name].keys() == {"lead", "TextRank", "nearest"} for name in summarization_runs.OURS)
     summarizer = summarization.load_summarizer(tmp_path / summarization.NAME)
     assert len(summarizer.summarize(NOTES[:3])) == 3
+    unheard = docstrings.Pair("Quite another thing: zebras sleep.", "", "x", "zebra")
+    known, written = summarizer.look_up_or_write([NOTES[0], unheard])
+    assert known == NOTES[0].summary and written == summarizer.summarize([unheard])[0]
 
 
 @pytest.mark.parametrize(

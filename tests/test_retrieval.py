@@ -207,4 +207,5 @@ def test_expected_questions_lead_to_their_section(index):
     for method in retrieval.METHODS:
         found = retrieval.ask_course(expanded, passages, "Where do zebras sleep?", 1, method)[0]
         assert found.passage == passages[2]  # what is shown is the section's passage, not the question
+        assert retrieval.ask_course(expanded, passages, passages[3].text, 1, method)[0].passage == passages[3]
     assert retrieval.ask_course(expanded, passages, "lions", 4, "words") == []
