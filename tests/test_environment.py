@@ -2,7 +2,9 @@
 
 import random
 import socket
+import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -110,3 +112,13 @@ def test_the_report_names_versions_hardware_precision_and_network(capsys):
     for part in (torch.__version__.split("+")[0], "logical cores", "threads", "autocast", "line", "GB in use"):
         assert part in text
     assert environment.hardware() in text and environment.memory_gb() > 0.05
+
+
+def test_memory_is_released_by_arrow_too(monkeypatch):
+    released = []
+    pool = types.SimpleNamespace(release_unused=lambda: released.append(True))
+    monkeypatch.setitem(sys.modules, "pyarrow", types.SimpleNamespace(default_memory_pool=lambda: pool))
+    environment.release_memory()
+    assert released == [True]
+    monkeypatch.delitem(sys.modules, "pyarrow")
+    environment.release_memory()  # without data sets there is no Arrow

@@ -15,7 +15,7 @@ from utils.data import translation_pairs
 from utils.data.drafts import Drafts, Prepared
 from utils.experiments import seq2seq
 from utils.experiments.seq2seq import BEGIN_ID, END_ID, PAD_ID, UNKNOWN_ID, Averaged, Recipe
-from utils.metrics.consensus import expected_chrf
+from utils.metrics.consensus import expected_agreement
 from utils.models.beam import beam_search
 from utils.models.pointer import PointerGenerator, greedy
 from utils.models.pretrained import load_model
@@ -30,7 +30,7 @@ MOST_SOURCE, MOST_TARGET, MOST_CHARACTERS = 110, 60, 120
 BEAMS, LENGTH_PENALTY = 4, 1.0
 BANNED = (PAD_ID, BEGIN_ID, UNKNOWN_ID)
 # Votes beside the beams' one, chosen on the validation pairs: of the dictionary, and of a nearest pair that is equal.
-DICTIONARY_VOTE, NEAREST_VOTE, NEARNESS = 1.5, 4.0, 2
+DICTIONARY_VOTE, NEAREST_VOTE, NEARNESS = 1.0, 2.0, 3
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -161,7 +161,7 @@ class Translator:
 
 def by_consensus(candidates: Sequence[dict[str, float]]) -> list[str]:
     """The translation of each text that agrees most with all its candidates, by their votes."""
-    return [list(votes)[int(expected_chrf(list(votes), list(votes.values())).argmax())] for votes in candidates]
+    return [list(votes)[int(expected_agreement(list(votes), list(votes.values())).argmax())] for votes in candidates]
 
 
 def prepare() -> tuple[Drafts, list[Prepared], Tokenizer]:

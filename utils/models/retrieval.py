@@ -54,7 +54,7 @@ class TextIndex:
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Vectors of length 1. Shapes: (len(texts), D)."""
         # Few at a time: a block of long passages takes hundreds of megabytes.
-        return sentence_embeddings(self.encoder, self.tokenizer, list(texts), self.max_length, batch_size=8)
+        return sentence_embeddings(self.encoder, self.tokenizer, list(texts), self.max_length, batch_size=4)
 
     def cosines(self, queries: Sequence[str]) -> np.ndarray:
         """How near each text is to each query in meaning. Shapes: (Q, N)."""

@@ -135,7 +135,7 @@ def reading_of(pair: Pair, logits: Tensor, margin: float = 0.0) -> Reading:
 
 
 @torch.inference_mode()
-def read_pairs(model: nn.Module, pairs: Sequence[Pair], batch_size: int = 8, margin: float = 0.0) -> list[Reading]:
+def read_pairs(model: nn.Module, pairs: Sequence[Pair], batch_size: int = 4, margin: float = 0.0) -> list[Reading]:
     """What a `SpanExtractor` answers to each pair, in evaluation mode; the model's mode is restored."""
     device = next(model.parameters()).device
     order = sorted(range(len(pairs)), key=lambda i: len(pairs[i].input_ids))
