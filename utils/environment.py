@@ -114,8 +114,8 @@ def memory_gb() -> float:
 def release_memory() -> None:
     """Give what is no longer used back to the system, so that one notebook can train several models in turn.
 
-    After training, the C library keeps hundreds of megabytes in pieces for reuse; Linux's can be asked to let go. Arrow,
-    through which data sets are read, keeps as many of its own.
+    After training, the C library keeps hundreds of megabytes in pieces for reuse; it can be asked to let go, as can
+    Arrow, through which data sets are read.
     """
     gc.collect()
     if arrow := sys.modules.get("pyarrow"):
