@@ -15,7 +15,7 @@ from utils import environment
 from utils.data import sources
 from utils.data.span_questions import SpanQuestion, span_questions
 from utils.experiments.fine_tuning import ENCODER, linear_schedule
-from utils.experiments.results import ResultFile, one_process
+from utils.experiments.results import ResultFile, loss_curve, one_process
 from utils.experiments.sentiment import EVERY_LAYER
 from utils.metrics.answers import exact_match, token_f1
 from utils.metrics.intervals import bootstrap_mean
@@ -123,7 +123,6 @@ def answer_spans(folder: Path | None = None) -> Path:
     train = span_questions(N_TRAIN, "train", SEED)
     steps = N_TRAIN // BATCH_SIZE
     records = list(tqdm(train_reader(model, tokenizer, train, steps), total=steps, desc=NAME))
-    losses = [round(float(np.mean([r.loss for r in records[i : i + 10]])), 4) for i in range(0, steps, 10)]
     adapters.save_adapter(where, model, LORA, ENCODER, {}, torch.float16)
     reader, tokenizer = load_reader(where)
     share = best_share(train[:1000])
@@ -152,8 +151,7 @@ def answer_spans(folder: Path | None = None) -> Path:
         "base": ENCODER,
         "trained_parameters": adapters.count_parameters(model)[0],
         "recipe": dataclasses.asdict(recipe(steps)),
-        "loss_every_steps": 10,
-        "loss_nats": losses,
+        **loss_curve(records),
         "test_exact_match": result["test"]["systems"]["reader"]["all"]["exact_match"],
         "licence": "Weights: Apache-2.0. The questions are made by rule.",
     }

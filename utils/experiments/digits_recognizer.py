@@ -1,22 +1,19 @@
 """The named command digits-recognizer: train the course's recognizer of spoken digits, save it, and measure it."""
 
 import dataclasses
-import hashlib
-import json
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
-from safetensors.torch import save
 from tqdm.auto import tqdm
 
 from utils import environment
 from utils.data import digit_strings, recordings, sources, speech
 from utils.experiments import digit_language, digits
-from utils.experiments.results import ResultFile, one_process
+from utils.experiments.results import ResultFile, loss_curve, one_process
 from utils.metrics import intervals
 from utils.models import ctc_search
+from utils.models.pretrained import write_model
 from utils.models.recognizer import BLANK, Recognizer, load_recognizer
 
 FOLDER = sources.WEIGHTS / "digits-recognizer"
@@ -55,20 +52,6 @@ def language_part(model: Recognizer) -> dict:
     return {"decibels": digit_language.DECIBELS, **found}
 
 
-def save_recognizer(folder: Path, model: Recognizer, card: dict) -> None:
-    """Write `config.json`, `model.safetensors` (half precision) and `card.json`, each whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = save({name: tensor.detach().cpu().half().contiguous() for name, tensor in model.state_dict().items()})
-    settings = {"n_mels": model.n_mels, **model.config.to_dict()}
-    card = {**card, "weights_sha256": hashlib.sha256(weights).hexdigest()}
-    contents = {"config.json": settings, "card.json": card, "model.safetensors": weights}
-    for name, content in contents.items():
-        data = content if isinstance(content, bytes) else (json.dumps(content, indent=1) + "\n").encode()
-        part = folder / f".{name}.part"
-        part.write_bytes(data)
-        part.replace(folder / name)
-
-
 def digits_recognizer(folder: Path | None = None, max_steps: int | None = None) -> Path:
     """Train the course's recognizer of spoken digits, save it in half precision, and measure what was saved."""
     one_process("digits-recognizer")
@@ -93,11 +76,10 @@ def digits_recognizer(folder: Path | None = None, max_steps: int | None = None) 
         "recipe": dataclasses.asdict(digits.training_config(steps, digits.LEARNING_RATE)),
         "batch_size": digits.BATCH_SIZE,
         "minutes": round((trained - began) / 60, 1),
-        "loss_every_steps": 20,
-        "loss_nats": [round(float(np.mean([r.loss for r in records[i : i + 20]])), 4) for i in range(0, steps, 20)],
+        **loss_curve(records, 20),
         "licence": "Weights: Apache-2.0. Trained on speech made with eSpeak NG (GPL-3.0-or-later). For teaching only.",
     }
-    save_recognizer(weights, model, card)
+    write_model(weights, model, {"n_mels": model.n_mels, **model.config.to_dict()}, card)
     saved = load_recognizer(weights)
     found = {**provenance, **measure(saved), "language": language_part(saved)}
     found["minutes"] = round((time.perf_counter() - began) / 60, 1)

@@ -24,9 +24,9 @@ from tqdm.auto import tqdm
 
 from utils import environment
 from utils.data import corpora, sources
-from utils.data.batches import Batch
+from utils.data.batches import Batch, similar_lengths
 from utils.experiments.fine_tuning import ENCODER, linear_schedule
-from utils.experiments.results import ResultFile, one_process
+from utils.experiments.results import ResultFile, loss_curve, one_process
 from utils.experiments.sentiment import LORA
 from utils.models import adapters
 from utils.models.heads import SequenceClassifier
@@ -64,11 +64,8 @@ def review_batches(
     """Endless training batches of reviews of about equal length, drawn anew each epoch."""
     lengths = np.array([sum(map(len, parts)) for parts in windows])
     for epoch in itertools.count():
-        random = np.random.default_rng([seed, 4, epoch])
-        order = np.argsort(lengths * random.uniform(0.8, 1.25, len(lengths)))
-        groups = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-        for g in random.permutation(len(groups)):
-            yield window_batch([windows[row] for row in groups[g]], pad_id, [labels[row] for row in groups[g]])
+        for rows in similar_lengths(lengths, batch_size, np.random.default_rng([seed, 4, epoch])):
+            yield window_batch([windows[row] for row in rows], pad_id, [labels[row] for row in rows])
 
 
 def fine_tune(
@@ -161,7 +158,7 @@ def train(folder: Path, texts: list[str], labels: list[int]) -> None:
     model, tokenizer = load_sentiment()
     config = recipe(len(texts), precision=environment.budget().precision)
     steps = tqdm(fine_tune(model, tokenizer, texts, labels, config), total=config.max_steps, desc="imdb-encoder")
-    losses = [record.loss for record in steps]
+    records = list(steps)
     card = {
         "name": ADAPTER.name,
         **RESULT.heading(sklearn=sklearn.__version__),
@@ -173,8 +170,7 @@ def train(folder: Path, texts: list[str], labels: list[int]) -> None:
         "recipe": dataclasses.asdict(config),
         "trained_parameters": adapters.count_parameters(model)[0],
         "minutes": round((time.perf_counter() - began) / 60, 1),
-        "loss_every_steps": 10,
-        "loss_nats": [round(float(np.mean(losses[i : i + 10])), 4) for i in range(0, len(losses), 10)],
+        **loss_curve(records),
         "licence": "Weights: Apache-2.0. The reviews are the work of their authors, collected for research. "
         "For teaching only.",
     }

@@ -24,7 +24,7 @@ from utils.data import people_daily, sources
 from utils.data.batches import IGNORE, Batch, similar_lengths
 from utils.data.people_daily import BIO, Sentence
 from utils.experiments.fine_tuning import linear_schedule
-from utils.experiments.results import ResultFile, one_process
+from utils.experiments.results import ResultFile, loss_curve, one_process
 from utils.metrics import entities
 from utils.models.config import TransformerConfig
 from utils.models.linear_tagger import LinearTagger
@@ -216,7 +216,7 @@ def people_daily_tagger(folder: Path | None = None) -> Path:
         environment.seed_everything(SEED)
         model, config = new_tagger(name), recipe(len(train), epochs)
         steps = tqdm(train_tagger(model, train, name, config), total=config.max_steps, desc=name)
-        losses = [record.loss for record in steps]
+        records = list(steps)
         card = {key: result[key] for key in ("command", "data", "hardware", "versions", "seed")}
         result["minutes"][name] = round((time.process_time() - began) / 60, 1)
         card |= {"name": name, "labels": model.labels, "minutes": result["minutes"][name], "licence": "Apache-2.0"}
@@ -230,7 +230,7 @@ def people_daily_tagger(folder: Path | None = None) -> Path:
         }
         counts = {key: count(name, test, labels) for key, labels in predictions.items()}
         result["recipe"][name] = dataclasses.asdict(config)
-        result["loss_nats"][name] = [round(float(np.mean(losses[i : i + 25])), 4) for i in range(0, len(losses), 25)]
+        result["loss_nats"][name] = loss_curve(records, result["loss_every_steps"])["loss_nats"]
         result["scores"][name] = {key: score(name, rows) for key, rows in counts.items()}
         result["counts"][name] = {
             key: base64.b64encode(rows.astype("<u2").tobytes()).decode() for key, rows in counts.items()

@@ -1,7 +1,7 @@
 """Result files: what a named command measured, in a small JSON file that chapters print from."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import torch
 
 from utils import environment
 from utils.training.checkpoints import write_atomically
+from utils.training.loop import Record
 
 FOLDER = Path(__file__).parent.parent / "assets" / "results"
 
@@ -73,6 +74,13 @@ class ResultFile:
         path, text = self.path(folder), json.dumps(result, indent=1) + "\n"
         write_atomically(path, lambda file: file.write(text.encode()))
         return path
+
+
+def loss_curve(records: Sequence[Record], every: int = 10) -> dict:
+    """The losses of a training for its card: means over so many steps each, in nats."""
+    losses = [record.loss for record in records]
+    means = [round(float(np.mean(losses[i : i + every])), 4) for i in range(0, len(losses), every)]
+    return {"loss_every_steps": every, "loss_nats": means}
 
 
 def pack(correct: np.ndarray) -> str:

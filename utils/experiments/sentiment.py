@@ -24,7 +24,7 @@ from utils.experiments.fine_tuning import (
     tokenized_reviews,
     train_classifier,
 )
-from utils.experiments.results import one_process
+from utils.experiments.results import loss_curve, one_process
 from utils.models import adapters
 from utils.models.heads import SequenceClassifier
 from utils.models.pretrained import load_model
@@ -82,8 +82,7 @@ def sentiment_lora(folder: Path | None = None) -> Path:
         "minutes": round((time.perf_counter() - began) / 60, 1),
         "hardware": environment.hardware(),
         "versions": {"torch": torch.__version__},
-        "loss_every_steps": 10,
-        "loss_nats": [round(float(np.mean([r.loss for r in records[i : i + 10]])), 4) for i in range(0, steps, 10)],
+        **loss_curve(records),
         "licence": "Weights: Apache-2.0. The reviews are the work of their authors, collected for research. "
         "For teaching only.",
     }

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from utils import environment
 from utils.data.batches import Batch
 from utils.data.seq2seq_batches import seq2seq_batch, seq2seq_batches, with_unknowns
+from utils.experiments.results import loss_curve
 from utils.models.config import TransformerConfig
 from utils.models.pointer import PointerGenerator
 from utils.text.interface_text import BEGIN, END, PAD, SPECIAL, UNKNOWN
@@ -129,33 +130,33 @@ def train(
 
 def fit(
     model: nn.Module, records: Iterator[Record], average: Averaged, steps: int, judge: Callable[[nn.Module], str]
-) -> list[float]:
+) -> list[Record]:
     """Train to the end, now and then printing what `judge` says of the average weights, which the model then gets.
 
-    Returns the losses of all steps, in nats.
+    Returns the records of all steps.
     """
-    losses: list[float] = []
+    found: list[Record] = []
     for record in tqdm(records, total=steps, mininterval=20):
-        losses.append(record.loss)
-        if len(losses) % max(1, steps // 8) == 0:
+        found.append(record)
+        if len(found) % max(1, steps // 8) == 0:
             judged = copy.deepcopy(model)
             judged.load_state_dict(average.weights)
-            print(f"step {len(losses)}: loss {np.mean(losses[-100:]):.3f}, {judge(judged)}", flush=True)
+            loss = np.mean([one.loss for one in found[-100:]])
+            print(f"step {len(found)}: loss {loss:.3f}, {judge(judged)}", flush=True)
     model.load_state_dict(average.weights)
-    return losses
+    return found
 
 
-def card_of(model: nn.Module, recipe: Recipe, losses: Sequence[float], minutes: float) -> dict:
+def card_of(model: nn.Module, recipe: Recipe, records: Sequence[Record], minutes: float) -> dict:
     """What the card of a trained model says of its training."""
     return {
         "recipe": dataclasses.asdict(recipe),
-        "steps": len(losses),
+        "steps": len(records),
         "parameters": sum(p.numel() for p in model.parameters()),
         "minutes": round(minutes, 1),
         "hardware": environment.hardware(),
         "versions": {"torch": torch.__version__},
-        "loss_every_steps": 20,
-        "loss_nats": [round(float(np.mean(losses[i : i + 20])), 4) for i in range(0, len(losses), 20)],
+        **loss_curve(records, 20),
     }
 
 

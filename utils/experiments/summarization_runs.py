@@ -63,15 +63,15 @@ def summarize_docstrings(folder: Path | None = None) -> Path:
         written = Summarizer(judged, tokenizer, nearest).summarize(pairs)
         return f"validation ROUGE-L {rouge(written, pairs)['rouge-l'].mean():.3f}"
 
-    records = summarization.train(model, tokenizer, rows, RECIPE, average=average)
-    losses = seq2seq.fit(model, records, average, RECIPE.steps(len(rows)), score)
+    training = summarization.train(model, tokenizer, rows, RECIPE, average=average)
+    records = seq2seq.fit(model, training, average, RECIPE.steps(len(rows)), score)
     place = (folder or sources.WEIGHTS) / NAME
     card = {
         "name": NAME,
         "command": RESULT.run,
         "data": f"{len(rows)} docstrings of the libraries below",
         "libraries": docstrings.versions(),
-        **seq2seq.card_of(model, RECIPE, losses, (time.process_time() - began) / 60),
+        **seq2seq.card_of(model, RECIPE, records, (time.process_time() - began) / 60),
         "licence": "Weights: Apache-2.0. The docstrings are their authors', under the BSD and Apache licences.",
     }
     save_model(place, model, tokenizer, "pointer_generator", card)

@@ -72,14 +72,14 @@ def translate_interface(folder: Path | None = None) -> Path:
         written = Translator(judged, tokenizer, drafts).greedily([pair.english for pair in pairs])
         return f"validation BLEU {chinese_bleu(written, [pair.chinese for pair in pairs]):.1f}"
 
-    records = translation.train(model, tokenizer, rows, RECIPE, average=average)
-    losses = seq2seq.fit(model, records, average, RECIPE.steps(len(rows)), score)
+    training = translation.train(model, tokenizer, rows, RECIPE, average=average)
+    records = seq2seq.fit(model, training, average, RECIPE.steps(len(rows)), score)
     place = (folder or sources.WEIGHTS) / NAME
     card = {
         "name": NAME,
         "command": RESULT.run,
         "data": f"{len(rows)} English-Chinese pairs of {', '.join(translation_pairs.PACKAGES)}",
-        **seq2seq.card_of(model, RECIPE, losses, (time.process_time() - began) / 60),
+        **seq2seq.card_of(model, RECIPE, records, (time.process_time() - began) / 60),
         "licence": "Weights: Apache-2.0. The texts are their translators', under the BSD licences of the packages.",
     }
     save_model(place, model, tokenizer, "pointer_generator", card)

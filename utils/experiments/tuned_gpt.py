@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from utils import environment
+from utils.experiments.results import loss_curve
 from utils.metrics import intervals
 from utils.models import adapters
 from utils.models.pretrained import load_model
@@ -36,7 +37,6 @@ def save_adapted(
     folder: Path, model: GPT, lora: adapters.LoRAConfig, config: TrainConfig, records: Sequence[Record], **card: Any
 ) -> None:
     """Write a trained adapter in half precision, with a card that says how it was made; `card` adds to it."""
-    losses = [record.loss for record in records]
     adapters.save_adapter(folder, model, lora, BASE, {
         "name": folder.name,
         "base": BASE,
@@ -45,8 +45,7 @@ def save_adapted(
         "recipe": dataclasses.asdict(config),
         "hardware": environment.hardware(),
         "versions": {"torch": torch.__version__},
-        "loss_every_steps": 10,
-        "loss_nats": [round(float(np.mean(losses[i : i + 10])), 4) for i in range(0, len(losses), 10)],
+        **loss_curve(records),
         "licence": "Weights: Apache-2.0. The reviews are the work of their authors, collected for research. "
         "For teaching only.",
     }, torch.float16)  # fmt: skip

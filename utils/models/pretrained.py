@@ -74,14 +74,30 @@ def save_model(
 
     Raises: WeightsError without write permission or space; files of an earlier model stay.
     """
+    settings = {"family": family, **model.config.to_dict()}
+    write_model(folder, model, settings, card, dtype, {"tokenizer.json": tokenizer.to_str() + "\n"})
+
+
+def write_model(
+    folder: Path,
+    model: nn.Module,
+    settings: dict[str, Any],
+    card: dict[str, Any],
+    dtype: torch.dtype = torch.float16,
+    more: dict[str, str] | None = None,
+) -> None:
+    """Write `config.json` (the settings), `model.safetensors`, `card.json` with the weights' hash, and `more` texts.
+
+    Raises: WeightsError without write permission or space; files of an earlier model stay.
+    """
     parts = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         weights = save({name: t.detach().cpu().to(dtype).contiguous() for name, t in model.state_dict().items()})
         card = {**card, "weights_sha256": hashlib.sha256(weights).hexdigest()}
         contents = {
-            "config.json": (json.dumps({"family": family, **model.config.to_dict()}, indent=1) + "\n").encode(),
-            "tokenizer.json": (tokenizer.to_str() + "\n").encode(),
+            "config.json": (json.dumps(settings, indent=1) + "\n").encode(),
+            **{name: text.encode() for name, text in (more or {}).items()},
             "card.json": (json.dumps(card, indent=1) + "\n").encode(),
             "model.safetensors": weights,
         }

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from utils.models.attention import padding_mask
 from utils.models.blocks import Block, make_norm
 from utils.models.config import TransformerConfig
-from utils.models.pretrained import WeightsError, fit_weights, load_weights
+from utils.models.pretrained import WeightsError, fit_weights, load_weights, write_model
 from utils.models.transformer import Transformer
 from utils.text import hashing
 
@@ -99,17 +98,10 @@ def predict_label_probs(model: Tagger, sequences: list, batch_size: int = 64) ->
 def save_tagger(folder: Path, model: Tagger, card: dict[str, Any], dtype: torch.dtype = torch.float16) -> None:
     """Write `config.json` (sizes, units, labels), `model.safetensors` in half precision, and `card.json`.
 
-    Raises: WeightsError without write permission or space.
+    Raises: WeightsError without write permission or space; files of an earlier model stay.
     """
     settings = {"units": model.units, "labels": model.labels, "d_embed": model.d_embed, **model.config.to_dict()}
-    weights = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in model.state_dict().items()}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "model.safetensors").write_bytes(save(weights))
-        (folder / "config.json").write_text(json.dumps(settings, indent=1) + "\n")
-        (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
-    except OSError as error:
-        raise WeightsError(f"expected to write a tagger to {folder}, got: {error.strerror or error}") from error
+    write_model(folder, model, settings, card, dtype)
 
 
 def load_tagger(folder: Path) -> Tagger:
