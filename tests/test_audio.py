@@ -148,7 +148,7 @@ def test_24_bit_files():
 
 
 def test_written_and_read_again(tmp_path):
-    recordings.write_wav(tmp_path / "x.wav", TONE, 22_050)
+    (tmp_path / "x.wav").write_bytes(recordings.wav_bytes(TONE, 22_050))
     found, rate = recordings.read_wav(tmp_path / "x.wav")
     assert rate == 22_050
     np.testing.assert_allclose(found, TONE, atol=2e-5)

@@ -70,14 +70,6 @@ def wav_bytes(samples, sample_rate: int) -> bytes:
     return buffer.getvalue()
 
 
-def write_wav(path: str | Path, samples, sample_rate: int) -> None:
-    """Write samples (N,) from -1 to 1 as a 16-bit mono WAV file.
-
-    Raises: as `wav_bytes`; OSError if the file cannot be written.
-    """
-    Path(path).write_bytes(wav_bytes(samples, sample_rate))
-
-
 def checked_samples(samples, sample_rate: int) -> np.ndarray:
     """The samples as float32 (N,), if they are finite numbers in one row at a possible rate.
 

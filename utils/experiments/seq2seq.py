@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -158,15 +157,3 @@ def card_of(model: nn.Module, recipe: Recipe, records: Sequence[Record], minutes
         "versions": {"torch": torch.__version__},
         **loss_curve(records, 20),
     }
-
-
-def mean_loss(model: nn.Module, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> float:
-    """Nats a target token, without noise."""
-    model.eval()
-    total = count = 0
-    with torch.inference_mode():
-        for i in range(0, len(sources), 64):
-            batch = batch_of(sources[i : i + 64], targets[i : i + 64])
-            loss = target_tokens()(model, batch)
-            total, count = total + float(loss[0]), count + loss[1]
-    return total / max(1, count) if count else math.nan

@@ -116,15 +116,14 @@ class Translator:
         The beams share one vote by their probabilities; the dictionary has some, and the nearest pair more, the more
         similar its English is.
         """
-        similar = self.drafts.similarities(texts).max(axis=1)
-        found = []
-        for text, beams, near, cosine in zip(texts, self.by_beams(texts), self.drafts.nearest(texts), similar,
-                                             strict=True):  # fmt: skip
+        similarities = self.drafts.similarities(texts).max(axis=1)
+        rows, found = zip(texts, self.by_beams(texts), self.drafts.nearest(texts), similarities, strict=True), []
+        for text, beams, near, similarity in rows:
             votes: dict[str, float] = {}
             shares = np.exp(np.array([log_prob for _, log_prob in beams]) - beams[0][1])
             counted = [(one, share) for (one, _), share in zip(beams, shares / shares.sum(), strict=True)]
             counted.append((self.drafts.translate_by_words(text), DICTIONARY_VOTE))
-            counted.append((near.chinese, NEAREST_VOTE * float(cosine) ** NEARNESS))
+            counted.append((near.chinese, NEAREST_VOTE * similarity**NEARNESS))
             for one, vote in counted:
                 votes[one] = votes.get(one, 0.0) + float(vote)
             found.append(votes)

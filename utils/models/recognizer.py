@@ -17,7 +17,6 @@ from utils.models.blocks import Block, make_norm
 from utils.models.config import TransformerConfig
 from utils.models.pretrained import WeightsError, check_weights_of_card, fit_weights, load_weights
 
-STRIDE = 4  # input frames for one output frame
 BLANK = 10  # after the digits 0 to 9
 
 

@@ -14,7 +14,6 @@ from utils.widgets.base import FOLDER, Explorer, packed, source
 VOICES = ("en-us", "en-us+f2", "en-us+m3", "en-gb-scotland+m7", "en+klatt2", "en-029+grandma", "en-us+whisper")
 MOST_DIGITS = 12
 LOUDEST_NOISE, NO_NOISE = -5, 40  # decibels of the voice above it
-MODES = ("typed", "recorded")
 
 
 class CtcPathExplorer(Explorer):
