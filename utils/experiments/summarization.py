@@ -100,10 +100,13 @@ class Summarizer:
         texts = [detokenized(self.tokenizer.id_to_token(i) for i in row) for row in found]
         return [text[:1].upper() + text[1:] for text in texts]
 
-    def look_up_or_write(self, pairs: Sequence[Pair]) -> list[str]:
-        """The nearest document's summary where that document is nearly the same, else the network's."""
-        found = zip(self.nearest.find(pairs), self.summarize(pairs), strict=True)
-        return [near if cosine >= KNOWN else written for (near, cosine), written in found]
+    def look_up_or_write(self, pairs: Sequence[Pair], written: Sequence[str] | None = None) -> list[str]:
+        """The nearest document's summary where that document is nearly the same, else the network's.
+
+        written: the network's summaries, if they are there already.
+        """
+        found = zip(self.nearest.find(pairs), self.summarize(pairs) if written is None else written, strict=True)
+        return [near if cosine >= KNOWN else own for (near, cosine), own in found]
 
 
 def prepare() -> tuple[Nearest, list[tuple[str, str]], Tokenizer]:

@@ -32,7 +32,8 @@ def baselines(pairs: Sequence[Pair], nearest: Nearest) -> dict[str, list[str]]:
 
 def written(pairs: Sequence[Pair], summarizer: Summarizer) -> dict[str, list[str]]:
     """What our systems make of documents: the network alone, and a look-up before it."""
-    return dict(zip(OURS, (summarizer.summarize(pairs), summarizer.look_up_or_write(pairs)), strict=True))
+    alone = summarizer.summarize(pairs)
+    return dict(zip(OURS, (alone, summarizer.look_up_or_write(pairs, alone)), strict=True))
 
 
 def rouge(hypotheses: Sequence[str], pairs: Sequence[Pair]) -> dict[str, np.ndarray]:

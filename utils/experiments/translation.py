@@ -116,14 +116,13 @@ class Translator:
         The beams share one vote by their probabilities; the dictionary has some, and the nearest pair more, the more
         similar its English is.
         """
-        similarities = self.drafts.similarities(texts).max(axis=1)
-        rows, found = zip(texts, self.by_beams(texts), self.drafts.nearest(texts), similarities, strict=True), []
-        for text, beams, near, similarity in rows:
+        found = []
+        for text, beams, similar in zip(texts, self.by_beams(texts), self.drafts.similarities(texts), strict=True):
             votes: dict[str, float] = {}
             shares = np.exp(np.array([log_prob for _, log_prob in beams]) - beams[0][1])
             counted = [(one, share) for (one, _), share in zip(beams, shares / shares.sum(), strict=True)]
             counted.append((self.drafts.translate_by_words(text), DICTIONARY_VOTE))
-            counted.append((near.chinese, NEAREST_VOTE * similarity**NEARNESS))
+            counted.append((self.drafts.pairs[similar.argmax()].chinese, NEAREST_VOTE * similar.max() ** NEARNESS))
             for one, vote in counted:
                 votes[one] = votes.get(one, 0.0) + float(vote)
             found.append(votes)
