@@ -19,6 +19,11 @@ def test_pagerank_equals_the_solution_of_its_equations(n, seed, damping):
     assert found.sum() == pytest.approx(1)
 
 
+def test_the_walker_follows_edges_as_often_as_published():
+    weights = np.array([[0, 1.0, 2.0], [1.0, 0, 0], [2.0, 0, 0]])
+    np.testing.assert_array_equal(pagerank(weights), pagerank(weights, 0.85))
+
+
 def test_similarity_is_shared_words_over_logarithms():
     found = similarities(["The cat sat here.", "A cat sat.", "Dogs!"])
     assert found[0, 1] == pytest.approx(2 / (math.log(5) + math.log(4)))
